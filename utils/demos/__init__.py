@@ -1,0 +1,1 @@
+"""Figures and experiments that the chapters' demos call, one module a chapter; learners may read them."""
