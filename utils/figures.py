@@ -51,7 +51,9 @@ RC = {
 }
 
 
-def new(ncols: int = 1, nrows: int = 1, *, width: float | None = None, height: float | None = None, **subplots_kw: Any) -> tuple[Figure, Any]:
+def new(
+    ncols: int = 1, nrows: int = 1, *, width: float | None = None, height: float | None = None, **subplots_kw: Any
+) -> tuple[Figure, Any]:
     """Make a figure in the course's style."""
     import matplotlib
     from cycler import cycler
@@ -84,7 +86,7 @@ def png(fig: Figure) -> bytes:
 
 def bundle(fig: Figure, alt: str) -> dict[str, str]:
     """The figure as a display bundle whose HTML carries the alt text."""
-    width, height = (round(side * PIXELS_PER_INCH) for side in fig.get_size_inches())
+    width = round(fig.get_figwidth() * PIXELS_PER_INCH)
     source = base64.b64encode(png(fig)).decode("ascii")
     close(fig)
     image = f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)}" width="{width}" style="max-width:100%;height:auto">'

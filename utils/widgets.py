@@ -56,9 +56,14 @@ def _make(plan: dict[str, tuple[str, dict[str, Any]]], slow: bool) -> dict[str, 
     for name, (kind, kwargs) in plan.items():
         live = {"continuous_update": not slow} if "Slider" in kind else {}
         if kind == "FloatSlider":
-            live["readout_format"] = ".4~g"
+            live["readout_format"] = f".{decimals(kwargs['step'])}f"
         made[name] = getattr(ipywidgets, kind)(description=name.replace("_", " "), style={"description_width": "initial"}, **kwargs, **live)
     return made
+
+
+def decimals(step: float) -> int:
+    """How many decimals a slider of this step must show."""
+    return next((n for n in range(8) if abs(round(step, n) - step) < 1e-9 * abs(step)), 8)
 
 
 def _bar(widgets: list[Any]) -> Any:
