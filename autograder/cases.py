@@ -1,0 +1,117 @@
+"""Draw the cases of an exercise, the same on every machine, and shrink a failing one."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.internal.conjecture import providers
+
+from autograder.exercise import Case, Exercise
+from autograder.student.observe import Call, plain
+
+#: How long shrinking may look for a smaller failing input.
+SHRINK_SECONDS = 3.0
+
+_QUIET = {
+    "database": None,
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "verbosity": Verbosity.quiet,
+    "report_multiple_bugs": False,
+    "print_blob": False,
+}
+
+
+class _Fails(Exception):
+    """The case at hand fails: what Hypothesis shrinks."""
+
+
+class _OutOfTime(BaseException):
+    """Ends a search from inside; not an Exception, so that Hypothesis lets it pass."""
+
+
+def draw_cases(exercise: Exercise) -> list[Case]:
+    """All cases of an exercise, group after group. The same list on every call and machine."""
+    return [Case(i, call, strategy) for i, group in enumerate(exercise.groups) for s in group.sources for call, strategy in _draw(s, group.n)]
+
+
+def _draw(source: Any, n: int) -> list[tuple[Call, Any]]:
+    if isinstance(source, Call):
+        return [(source, None)]
+    strategy = source.map(_as_call)
+    drawn: list[Call] = []
+
+    @settings(max_examples=n, phases=[Phase.generate], **_QUIET)
+    @seed(0)
+    @given(strategy)
+    def collect(call: Call) -> None:
+        drawn.append(call)
+
+    with _repeatable():
+        collect()
+    return [(call, strategy) for call in drawn]
+
+
+def _as_call(value: Any) -> Call:
+    return value if isinstance(value, Call) else Call((value,))
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    # Hypothesis mixes in constants that it finds in the source of whatever modules are imported: cases would depend on who asks.
+    empty = providers.Constants(integers=set(), floats=set(), bytes=set(), strings=set())
+    with mock.patch.object(providers, "_get_local_constants", lambda: empty):
+        yield
+
+
+def smallest(case: Case, fails: Callable[[Call], bool]) -> Call:
+    """The smallest call of the case's strategy that `fails`, or the case's own call if none smaller is found in time."""
+    if case.strategy is None:
+        return case.call
+    found = [case.call]
+    end = time.monotonic() + SHRINK_SECONDS
+
+    @settings(max_examples=100, phases=[Phase.generate, Phase.shrink], **_QUIET)
+    @seed(0)
+    @given(case.strategy)
+    def search(call: Call) -> None:
+        if time.monotonic() > end:
+            raise _OutOfTime
+        if fails(call):
+            found.append(call)
+            raise _Fails
+
+    with _repeatable():
+        try:
+            search()
+        except (_Fails, _OutOfTime):
+            pass
+        except Exception as error:  # Hypothesis' own complaints, such as Flaky for a submission that draws random numbers
+            if not type(error).__module__.startswith("hypothesis"):
+                raise
+    return min(found, key=_size)
+
+
+def _size(call: Call) -> tuple[int, float, int]:
+    leaves = [np.asarray(leaf) for leaf in _leaves((*call.args, *call.kwargs.values()))]
+    numbers = [leaf for leaf in leaves if leaf.dtype.kind in "biuf"]
+    magnitude = sum(float(np.abs(np.nan_to_num(n.astype(float))).sum()) for n in numbers)
+    return sum(leaf.size for leaf in leaves), round(magnitude, 6), len(repr(call))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for v in value:
+            yield from _leaves(v)
+    elif isinstance(value, dict):
+        yield from _leaves(list(value.values()))
+    else:
+        try:
+            yield plain(value)
+        except TypeError:
+            yield 0
+

@@ -1,0 +1,137 @@
+"""Compare what a submission returned with what is expected, entry by entry."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Relative and absolute tolerance by the lowest floating precision among the inputs.
+TOLERANCES = {2: (1e-2, 1e-2), 4: (1e-4, 1e-5), 8: (1e-7, 1e-9)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two results part.
+
+    Attributes
+    ----------
+    path : the entry, as one would index it: "", "[1]", "['running_mean']"
+    kind : "structure", "type", "shape", "dtype" or "value"
+    text : one sentence
+    """
+
+    path: str
+    kind: str
+    text: str
+
+
+def differences(expected: Any, got: Any, rtol: float, atol: float, dtype: np.dtype | None = None) -> Iterator[Difference]:
+    """Every entry of `got` that is not what `expected` asks for.
+
+    Parameters
+    ----------
+    expected, got : plain data
+    dtype : the dtype that floating arrays must have, if any
+    """
+    yield from _walk("", expected, got, rtol, atol, dtype)
+
+
+def _walk(path: str, expected: Any, got: Any, rtol: float, atol: float, dtype: np.dtype | None) -> Iterator[Difference]:
+    if isinstance(expected, dict):
+        yield from _walk_dict(path, expected, got, rtol, atol, dtype)
+    elif isinstance(expected, (list, tuple)):
+        yield from _walk_sequence(path, expected, got, rtol, atol, dtype)
+    else:
+        found = _leaf(expected, got, rtol, atol, dtype)
+        if found:
+            yield Difference(path, *found)
+
+
+def _walk_dict(path: str, expected: dict, got: Any, *rules: Any) -> Iterator[Difference]:
+    if not isinstance(got, dict):
+        yield Difference(path, "structure", f"is {kind_of(got)}, not a dict with the keys {', '.join(map(str, expected))}")
+    elif got.keys() != expected.keys():
+        yield Difference(path, "structure", f"has the keys {list(got)}, not {list(expected)}")
+    else:
+        for key, value in expected.items():
+            yield from _walk(f"{path}[{key!r}]", value, got[key], *rules)
+
+
+def _walk_sequence(path: str, expected: Any, got: Any, *rules: Any) -> Iterator[Difference]:
+    if not isinstance(got, (list, tuple)):
+        yield Difference(path, "structure", f"is {kind_of(got)}, not a {type(expected).__name__} of {len(expected)}")
+    elif len(got) != len(expected):
+        yield Difference(path, "structure", f"has {len(got)} entries, not {len(expected)}")
+    else:
+        for i, value in enumerate(expected):
+            yield from _walk(f"{path}[{i}]", value, got[i], *rules)
+
+
+def _leaf(expected: Any, got: Any, rtol: float, atol: float, dtype: np.dtype | None) -> tuple[str, str] | None:
+    if expected is None or isinstance(expected, (str, bool)):
+        return _exact(expected, got)
+    want = np.asarray(expected)
+    if not isinstance(got, (np.ndarray, int, float, complex)):
+        return "type", f"is {kind_of(got)}, not {kind_of(expected)}"
+    have = np.asarray(got)
+    if have.shape != want.shape:
+        return "shape", f"has shape {have.shape}, not {want.shape}"
+    if want.dtype.kind in "biu" and have.dtype.kind not in ("b" if want.dtype.kind == "b" else "iu"):
+        return "type", f"has dtype {have.dtype}, not {_word(want)}"
+    if have.dtype.kind not in "biufc":
+        return "type", f"has dtype {have.dtype}, not {_word(want)}"
+    if want.dtype.kind == "f" and dtype is not None and isinstance(got, np.ndarray) and have.dtype != dtype:
+        return "dtype", f"has dtype {have.dtype}, not {dtype} like the input"
+    return _value(want, have, rtol, atol)
+
+
+def _word(want: np.ndarray) -> str:
+    return {"b": "bool", "i": "an integer type", "u": "an integer type"}.get(want.dtype.kind, "a floating type")
+
+
+def _exact(expected: Any, got: Any) -> tuple[str, str] | None:
+    if isinstance(expected, bool) and isinstance(got, np.ndarray) and got.dtype == bool and got.shape == ():
+        got = bool(got)
+    if type(got) is not type(expected):
+        return "type", f"is {kind_of(got)}, not {expected!r}"
+    return None if got == expected else ("value", f"is {got!r}, not {expected!r}")
+
+
+def _value(want: np.ndarray, have: np.ndarray, rtol: float, atol: float) -> tuple[str, str] | None:
+    with np.errstate(all="ignore"):
+        if want.dtype.kind in "biu":
+            wrong = want != have
+        else:
+            wrong = ~np.isclose(have, want, rtol=rtol, atol=atol, equal_nan=True)
+    if not wrong.any():
+        return None
+    if want.ndim == 0:
+        return "value", f"is {show(have)}, not {show(want)}"
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return "value", f"differs in {int(wrong.sum())} of {want.size} entries, first at {list(at)}: {show(have[at])} instead of {show(want[at])}"
+
+
+def kind_of(value: Any) -> str:
+    """A value's kind in words: "an array of shape (3,)", "a float", "None"."""
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}" if value.ndim else "a number"
+    word = type(value).__name__
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def show(value: Any) -> str:
+    """A value as short text, in the digits that a person reads."""
+    with np.printoptions(precision=6, suppress=False, threshold=24, edgeitems=3, linewidth=100):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{k!r}: {show(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, (list, tuple)):
+            inside = ", ".join(map(show, value))
+            return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+            value = value.item()
+        if isinstance(value, float):
+            return repr(float(f"{value:.7g}"))
+        return repr(value)

@@ -1,0 +1,217 @@
+"""Reach a verdict: forbidden shortcut? → crash or warning → smallest failing case → which known mistake gives the same wrong results?"""
+
+import ast
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import cloudpickle
+import numpy as np
+
+from autograder.cases import smallest
+from autograder.compare import show
+from autograder.exercise import Case, Exercise
+from autograder.forbid import find_forbidden
+from autograder.prepared import Prepared, Wrong, entry
+from autograder.student.observe import Call, Observation
+from autograder.student.probes import Missing, Oracle
+from autograder.verdict import Verdict
+
+#: A mistake is named if it explains this share of what went wrong with a submission and itself,
+SAME_MISTAKE = 0.6
+#: or if this share of all that is wrong with it shows in the submission, which then has other mistakes besides.
+ALSO_THIS_MISTAKE = 0.9
+
+_MISSING = cloudpickle.dumps(Missing())
+
+
+class Student(Protocol):
+    """A submission's process, seen from the judge: it is given probes and calls, and answers with observations."""
+
+    def load(self) -> Any:
+        """Run the set-up cell and the solution cell; the outcome has `status`, `message`, `where` and `notes`."""
+
+    def ask(self, probe: bytes, calls: Sequence[Call]) -> list[Observation]:
+        """Exercise the submission on each call."""
+
+
+def judge(prepared: Prepared, student: Student, *, points: float, source: str, start: str = "") -> Verdict:
+    """The verdict on one solution.
+
+    Parameters
+    ----------
+    points : what the exercise is worth
+    source : the text of the solution cell
+    start : the text that the learner was given; the same program again is no attempt
+    """
+    exercise = prepared.exercise
+
+    def failed(status: str, message: str, **more: Any) -> Verdict:
+        return Verdict(exercise.id, 0.0, points, status, _dark(exercise), message, **more)
+
+    if same_program(source, start):
+        return failed("not attempted", "Write your solution in place of the line that raises NotImplementedError.")
+    shortcut = find_forbidden(source, exercise.forbid)
+    if shortcut:
+        return failed("forbidden", shortcut)
+    outcome = student.load()
+    notes = tuple(getattr(outcome, "notes", ()))
+    if outcome.status != "ok":
+        return failed(outcome.status, outcome.message, where=tuple(outcome.where), notes=notes)
+    missing = _missing(student, exercise)
+    if missing:
+        return failed("error", f"The cell does not define {missing}. Keep the names of the task.", notes=notes)
+    return _measured(prepared, student, points, notes)
+
+
+def _dark(exercise: Exercise) -> tuple[tuple[str, bool], ...]:
+    return tuple((g.name, False) for g in exercise.groups if g.weight)
+
+
+def _missing(student: Student, exercise: Exercise) -> str:
+    seen = student.ask(_MISSING, [Call((list(exercise.names),))])[0]
+    absent = seen.value if isinstance(seen.value, list) else []
+    return ", ".join(str(n) for n in absent)
+
+
+def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[str, ...]) -> Verdict:
+    exercise, cases = prepared.exercise, prepared.cases
+    seen = [o for g in range(len(exercise.groups)) for o in student.ask(prepared.probes[g], [c.call for c in cases if c.group == g])]
+    wrong = prepared.wrong_map(seen)
+    if not wrong:
+        return Verdict(exercise.id, points, points, "passed", _lamps(exercise, cases, wrong), notes=notes)
+    lamps = _lamps(exercise, cases, wrong)
+    if all(o.error == "NotImplementedError" for o in seen):
+        return Verdict(exercise.id, 0.0, points, "not attempted", lamps, "Your code still raises NotImplementedError.", notes=notes)
+    earned = _earned(exercise, cases, wrong, points)
+    first = min(i for i, *_ in wrong)
+    shown = _explain(prepared, student, first, next(w for (i, *_), w in wrong.items() if i == first), seen[first])
+    trap = name_mistake(prepared, wrong)
+    teaching = next((t.text for t in exercise.traps if t.id == trap), "")
+    return Verdict(exercise.id, earned, points, "partly" if earned else "failed", lamps, **shown, trap=trap, teaching=teaching, notes=notes)
+
+
+def _lamps(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong]) -> tuple[tuple[str, bool], ...]:
+    bad = {cases[i].group for i, *_ in wrong}
+    return tuple((g.name, i not in bad) for i, g in enumerate(exercise.groups) if g.weight)
+
+
+def _earned(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong], points: float) -> float:
+    failing = {i for i, *_ in wrong}
+    bad = {cases[i].group for i in failing}
+    total = sum(g.weight for g in exercise.groups)
+    good = sum(g.weight for i, g in enumerate(exercise.groups) if i not in bad)
+    if exercise.is_test:
+        good -= sum(cases[i].group == 0 for i in failing)
+    return math.floor(2 * points * max(0.0, good / total)) / 2
+
+
+def _explain(prepared: Prepared, student: Student, index: int, wrong: Wrong, seen: Observation) -> dict[str, Any]:
+    """The smallest failing input and what happened on it, as fields of a verdict."""
+    case = prepared.cases[index]
+    last: dict[int, tuple[Observation, Observation, Wrong]] = {}
+
+    def fails(call: Call) -> bool:
+        now = student.ask(prepared.probes[case.group], [call])[0]
+        found = _nearest(prepared, case.group, call, now)
+        if found:
+            last[id(call)] = (now, *found)
+        return bool(found)
+
+    call = case.call
+    if not (wrong.kind == "error" and seen.error in ("time", "memory", "died")):
+        call = smallest(case, fails)
+    if id(call) in last:
+        seen, expected, wrong = last[id(call)]
+    else:
+        expected = next((e[index] for e in prepared.expected), Observation())
+    return {"message": wrong.text, "where": seen.where, "counterexample": describe(prepared.exercise, case.group, call), **_pair(expected, seen, wrong)}
+
+
+def _nearest(prepared: Prepared, group: int, call: Call, seen: Observation) -> tuple[Observation, Wrong] | None:
+    """(expected, what is wrong) against the reference; None if any accepted implementation agrees."""
+    found = []
+    for implementation in prepared.exercise.accepted or (None,):
+        expected = prepared.expect(implementation, group, call) if implementation else Observation()
+        wrongs = prepared.wrongs(group, call, seen, expected)
+        if not wrongs:
+            return None
+        found.append((expected, wrongs[0]))
+    return found[0]
+
+
+def _pair(expected: Observation, seen: Observation, wrong: Wrong) -> dict[str, str | None]:
+    if wrong.kind in ("accept", "raises", "changed"):
+        return {"expected": None, "got": None}
+    if wrong.kind in ("error", "warning"):
+        return {"expected": None if expected.value is None else show(expected.value), "got": None}
+    return {"expected": show(entry(expected.value, wrong.path)), "got": show(entry(seen.value, wrong.path))}
+
+
+def describe(exercise: Exercise, group: int, call: Call) -> str:
+    """A call as a person would write it: `z = array([1., 2.]), T = 0.5`."""
+    if exercise.is_test:
+        oracle = call.args[0]
+        named = (g.name for g in exercise.groups if g.weight for s in g.sources if s.args[0] is oracle)
+        return f"the implementation “{next(named, 'a right one')}”"
+    names = _parameters(exercise, group)
+    words = [f"{n} = {_show_argument(v)}" for n, v in zip(names, call.args)]
+    words += [_show_argument(v) for v in call.args[len(names) :]]
+    return ", ".join(words + [f"{k} = {_show_argument(v)}" for k, v in call.kwargs.items()])
+
+
+def _parameters(exercise: Exercise, group: int) -> list[str]:
+    probe = exercise.probe_of(exercise.groups[group])
+    if inspect.isfunction(probe):
+        return list(inspect.signature(probe).parameters)[1:]
+    function = vars(exercise.reference.submission)[exercise.names[0]] if exercise.reference else None
+    return list(inspect.signature(function).parameters) if callable(function) else []
+
+
+def _show_argument(value: Any) -> str:
+    if isinstance(value, Oracle):
+        return "a function"
+    if isinstance(value, np.ndarray) and value.ndim:
+        text = show(value).replace("\n      ", "\n")
+        return text if value.dtype == np.float64 or "dtype" in text or not value.size else f"{text[:-1]}, dtype={value.dtype})"
+    return show(value)
+
+
+def name_mistake(prepared: Prepared, wrong: dict[tuple, Wrong]) -> str | None:
+    """The trap whose wrong results are the submission's, if one's are."""
+    scores = []
+    for order, (trap, known) in enumerate(prepared.wrong_of_traps.items()):
+        agree = sum(key in wrong and _same_token(prepared, key, wrong[key], w) for key, w in known.items())
+        if not agree:
+            continue
+        both, of_trap = agree / len(known.keys() | wrong.keys()), agree / len(known)
+        if both >= SAME_MISTAKE or of_trap >= ALSO_THIS_MISTAKE:
+            scores.append((both >= SAME_MISTAKE, both, -order, trap))
+    return max(scores)[-1] if scores else None
+
+
+def _same_token(prepared: Prepared, key: tuple, one: Wrong, other: Wrong) -> bool:
+    a, b = one.token, other.token
+    if isinstance(a, (np.ndarray, int, float)) and isinstance(b, (np.ndarray, int, float)):
+        a, b = np.asarray(a), np.asarray(b)
+        case = prepared.cases[key[0]]
+        rtol, atol = prepared.tolerance(prepared.exercise.groups[case.group], case.call)
+        if a.shape != b.shape or a.dtype.kind not in "biufc" or b.dtype.kind not in "biufc":
+            return False
+        with np.errstate(all="ignore"):
+            return bool(np.allclose(a, b, rtol=10 * rtol, atol=10 * atol, equal_nan=True))
+    try:
+        return bool(a == b)
+    except ValueError:
+        return show(a) == show(b)
+
+
+def same_program(one: str, other: str) -> bool:
+    """Whether two cells hold the same program, comments and spacing aside. An empty cell is the same as any start."""
+    try:
+        trees = [ast.dump(ast.parse(text)) for text in (one, other)]
+    except (SyntaxError, ValueError):
+        return one.split() == other.split()
+    return trees[0] == trees[1] or not ast.parse(one).body
+

@@ -1,0 +1,62 @@
+"""What may travel into the learner's process besides a chapter's own probes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CallFunction:
+    """The default probe: call the one function that the learner defines."""
+
+    name: str
+
+    def __call__(self, submission: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(submission, self.name)(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """The probe of write-the-test exercises: does the learner's check accept an implementation?
+
+    Returns True if the check passes, False if it raises, whatever it raises: an implementation that makes a check crash is caught too.
+    """
+
+    name: str
+
+    def __call__(self, submission: Any, implementation: Callable) -> bool:
+        check = getattr(submission, self.name)
+        try:
+            check(implementation)
+        except NotImplementedError:
+            raise
+        except Exception:
+            return False
+        return True
+
+
+class Oracle:
+    """A function of the judge that a learner's code may call but never see.
+
+    In one process it simply calls the function. It does not travel: the student process puts a proxy in its place.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict) -> "Oracle":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an Oracle stays in the judge")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Tells which of the names that a task asks for a submission does not define."""
+
+    def __call__(self, submission: Any, names: list[str]) -> list[str]:
+        return [n for n in names if not callable(getattr(submission, n, None))]
