@@ -126,12 +126,12 @@ def stdlib_text(n_chars: int = 100_000) -> str:
     if n_chars < 0:
         raise UsageError(f"data.stdlib_text: n_chars counts characters, so it is not negative; got {n_chars}.")
     parts: list[str] = []
-    missing = n_chars
+    have = 0
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[!_]*.py")):
-        if missing <= 0:
-            return "".join(parts)[:n_chars]
+        if have >= n_chars:
+            break
         parts.append(re.sub(r"[^\n\t -~]", "", path.read_text(encoding="utf-8", errors="ignore")))
-        missing -= len(parts[-1])
-    if missing > 0:
-        raise UsageError(f"data.stdlib_text: this Python has {n_chars - missing} characters of source, {n_chars} were asked for.")
+        have += len(parts[-1])
+    if have < n_chars:
+        raise UsageError(f"data.stdlib_text: this Python has {have} characters of source, {n_chars} were asked for. Ask for fewer.")
     return "".join(parts)[:n_chars]

@@ -1,131 +1,264 @@
-"""Controls for demos: `explore` a figure, `predict` before running, `reveal` after."""
+"""Controls for demos: `explore` a figure, `predict` before running a cell, `reveal` after it."""
 
 from __future__ import annotations
 
 import html
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from utils import figures
-from utils.errors import CourseError
+from utils import card, figures, markup
+from utils.errors import UsageError
 
-#: key -> options and choice of every prediction asked in this session
-_predictions: dict[str, dict[str, Any]] = {}
-
-SLOW = 0.25  # seconds a redraw may take and still follow the slider while it moves
+FAST = 0.4  # seconds: a figure drawn quicker follows the slider while it moves, a slower one waits until it rests
 
 
 def explore(draw: Callable[..., Any], /, *, alt: str, **controls: Any) -> None:
-    """Show `draw` at its default state, with controls that redraw it."""
+    """Show the figure that `draw` makes, and let the learner change what it is made of.
+
+    The default state is a static figure: printed, exported and graded notebooks have it. With a live front end the controls
+    above it redraw that same figure in place.
+
+    Parameters
+    ----------
+    draw : callable
+        Called with one keyword argument per control; returns a figure made with `figures.new`.
+    alt : str
+        What the figure shows. The values of the controls are added to it.
+    **controls
+        A tuple `(min, max, step, default)` is a slider (of integers when all four are), a list is a menu whose first entry is
+        the default, a bool is a check box.
+
+    Raises
+    ------
+    UsageError
+        If a control is none of these. What `draw` raises at its default state is raised; later it is one sentence in place
+        of the figure.
+
+    Examples
+    --------
+    >>> explore(draw, alt="Softmax of five scores", T=(0.1, 10.0, 0.1, 1.0), kind=["relu", "gelu"])  # doctest: +SKIP
+    """
     from IPython.display import display
 
-    plan = {name: _plan(name, spec) for name, spec in controls.items()}
-    state = {name: kwargs["value"] for name, (_, kwargs) in plan.items()}
+    plans = {name: _plan(name, spec) for name, spec in controls.items()}
     start = time.perf_counter()
-    bundle = _frame(draw, state, alt)
-    slow = time.perf_counter() - start > SLOW
-    widgets = _make(plan, slow)
+    picture = _frame(draw, alt, {name: plan["value"] for name, plan in plans.items()})
+    widgets = _make(plans, live=time.perf_counter() - start < FAST)
+    stage = _Stage(draw, alt, widgets)
     if widgets:
-        display(_bar(list(widgets.values())))
-    handle = display(bundle, raw=True, display_id=True)
-    _connect(widgets, lambda: handle and handle.update(_safe_frame(draw, {k: w.value for k, w in widgets.items()}, alt), raw=True))
+        display(stage.controls())
+    stage.handle = display(picture, raw=True, display_id=True)
 
 
-def _plan(name: str, spec: Any) -> tuple[str, dict[str, Any]]:
-    """The ipywidgets class and its arguments for one control."""
-    if isinstance(spec, bool):
-        return "Checkbox", {"value": spec, "indent": False}
-    if isinstance(spec, list) and spec:
-        return "Dropdown", {"options": spec, "value": spec[0]}
-    if isinstance(spec, tuple) and len(spec) == 4:
-        low, high, step, value = spec
-        if not (low < high and step > 0 and low <= value <= high):
-            raise CourseError(f"explore: {name}={spec} should be (min, max, step, default) with min <= default <= max and step > 0.")
-        kind = "IntSlider" if all(isinstance(v, int) for v in spec) else "FloatSlider"
-        return kind, {"min": low, "max": high, "step": step, "value": value}
-    raise CourseError(f"explore: {name}={spec!r} is no control. Give (min, max, step, default), a list of choices, or True/False.")
+@dataclass
+class _Stage:
+    """The live part of one `explore`: its controls, and the displayed figure that they replace."""
 
+    draw: Callable[..., Any]
+    alt: str
+    widgets: Mapping[str, Any]
+    handle: Any = None
+    resetting: bool = field(default=False, init=False)
 
-def _make(plan: dict[str, tuple[str, dict[str, Any]]], slow: bool) -> dict[str, Any]:
-    try:
+    def controls(self) -> Any:
+        """The bar of controls, connected."""
         import ipywidgets
-    except ImportError:
-        return {}
+
+        defaults = {name: widget.value for name, widget in self.widgets.items()}
+        reset = ipywidgets.Button(description="Reset", icon="undo", tooltip="Back to the first figure", layout={"width": "auto"})
+        reset.on_click(lambda _: self.reset(defaults))
+        for widget in self.widgets.values():
+            widget.observe(lambda _: self.redraw(), names="value")
+        return card.row([card.style(), *self.widgets.values(), reset], "dl-controls", wrap=True)
+
+    def reset(self, defaults: Mapping[str, Any]) -> None:
+        """Put all controls back, then draw once."""
+        self.resetting = True
+        for name, widget in self.widgets.items():
+            widget.value = defaults[name]
+        self.resetting = False
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Replace the figure by one of the controls' present values."""
+        if self.resetting or self.handle is None:
+            return
+        self.handle.update(_safe_frame(self.draw, self.alt, {name: w.value for name, w in self.widgets.items()}), raw=True)
+
+
+def _plan(name: str, spec: Any) -> dict[str, Any]:
+    """What one control is, as the name of its widget and the widget's arguments."""
+    if isinstance(spec, bool):
+        return {"widget": "Checkbox", "value": spec, "indent": False}
+    if isinstance(spec, list) and spec:
+        return {"widget": "Dropdown", "options": spec, "value": spec[0]}
+    if isinstance(spec, tuple) and len(spec) == 4:
+        return _slider(name, *spec)
+    raise UsageError(f"explore: {name}={spec!r} is no control. Give (min, max, step, default), a list of choices, or True or False.")
+
+
+def _slider(name: str, low: float, high: float, step: float, value: float) -> dict[str, Any]:
+    if not (low < high and step > 0 and low <= value <= high):
+        raise UsageError(
+            f"explore: {name}={(low, high, step, value)} should be (min, max, step, default) with min ≤ default ≤ max, step > 0."
+        )
+    whole = all(isinstance(number, int) for number in (low, high, step, value))
+    format_ = {} if whole else {"readout_format": f".{_decimals(step)}f"}
+    return {"widget": "IntSlider" if whole else "FloatSlider", "min": low, "max": high, "step": step, "value": value, **format_}
+
+
+def _decimals(step: float) -> int:
+    """How many decimals tell two neighbouring positions of a slider apart."""
+    return next((n for n in range(8) if math.isclose(round(step, n), step)), 8)
+
+
+def _make(plans: Mapping[str, Mapping[str, Any]], *, live: bool) -> dict[str, Any]:
+    """The widgets; `live` sliders report while they move."""
+    import ipywidgets
+
     made = {}
-    for name, (kind, kwargs) in plan.items():
-        live = {"continuous_update": not slow} if "Slider" in kind else {}
-        if kind == "FloatSlider":
-            live["readout_format"] = f".{decimals(kwargs['step'])}f"
-        made[name] = getattr(ipywidgets, kind)(description=name.replace("_", " "), style={"description_width": "initial"}, **kwargs, **live)
+    for name, plan in plans.items():
+        kwargs = {key: value for key, value in plan.items() if key != "widget"}
+        if "Slider" in plan["widget"]:
+            kwargs["continuous_update"] = live
+        made[name] = getattr(ipywidgets, plan["widget"])(
+            description=name.replace("_", " "), style={"description_width": "initial"}, layout={"width": "auto"}, **kwargs
+        )
     return made
 
 
-def decimals(step: float) -> int:
-    """How many decimals a slider of this step must show."""
-    return next((n for n in range(8) if abs(round(step, n) - step) < 1e-9 * abs(step)), 8)
+def _frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) -> dict[str, str]:
+    """The figure of one state as display data."""
+    spoken = f"{alt.rstrip('.')} ({_spell(state)})." if state and isinstance(alt, str) and alt.strip() else alt
+    return figures.bundle(draw(**state), alt=spoken, where="explore")
 
 
-def _bar(widgets: list[Any]) -> Any:
-    import ipywidgets
-
-    return ipywidgets.HBox(widgets, layout=ipywidgets.Layout(flex_flow="row wrap"))
-
-
-def _connect(widgets: dict[str, Any], redraw: Callable[[], None]) -> None:
-    for widget in widgets.values():
-        widget.observe(lambda change: redraw(), names="value")
-
-
-def _frame(draw: Callable[..., Any], state: dict[str, Any], alt: str) -> dict[str, str]:
-    fig = draw(**state)
-    figures.check(fig, alt, "explore")
-    return figures.bundle(fig, alt)
-
-
-def _safe_frame(draw: Callable[..., Any], state: dict[str, Any], alt: str) -> dict[str, str]:
+def _safe_frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) -> dict[str, str]:
+    """The same, or one sentence when `draw` fails."""
     try:
-        return _frame(draw, state, alt)
+        return _frame(draw, alt, state)
     except Exception as error:
-        values = ", ".join(f"{name} = {value}" for name, value in state.items())
-        text = f"No figure for {values}: {type(error).__name__}: {error}"
-        return {"text/html": f"<p>{html.escape(text)}</p>", "text/plain": text}
+        text = f"There is no figure for {_spell(state)}: {type(error).__name__}: {error}"
+        return {"text/html": card.static("NO FIGURE", html.escape(text), color="var(--jp-error-color1,#c62828)"), "text/plain": text}
 
 
-def predict(question: str, options: Sequence[str], *, key: str) -> None:
-    """Ask for a prediction before the next cell is run."""
-    import ipywidgets
+def _spell(state: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} = {value}" for name, value in state.items())
+
+
+@dataclass
+class _Prediction:
+    options: list[str]
+    choice: str | None = None
+
+
+_predictions: dict[str, _Prediction] = {}  # by key, for this session
+
+
+def predict(question: str, options: Sequence[str], *, key: str, choice: str | None = None) -> None:
+    """Ask what the next cell will show, before it runs. `reveal` with the same `key` answers.
+
+    Parameters
+    ----------
+    question : str
+        Markdown with `$math$`.
+    options : sequence of str
+        Two to eight different answers.
+    key : str
+        The demo's id.
+    choice : str, optional
+        The prediction itself, for front ends without buttons.
+
+    Raises
+    ------
+    UsageError
+        If the options are too few, too many or not all different, or `choice` is none of them.
+    """
     from IPython.display import display
 
-    if len(options) < 2 or len(set(options)) != len(options):
-        raise CourseError(f"predict({key!r}): give at least two different options, got {list(options)}.")
-    _predictions[key] = {"options": list(options), "choice": None}
-    note = ipywidgets.HTML("<em>Choose, then run the next cell.</em>")
-    buttons = [ipywidgets.Button(description=option, layout=ipywidgets.Layout(width="auto")) for option in options]
+    if not 2 <= len(set(options)) == len(options) <= len(card.LETTERS):
+        raise UsageError(f"predict({key!r}): give 2 to {len(card.LETTERS)} different options; got {list(options)}.")
+    if choice is not None and choice not in options:
+        raise UsageError(f"predict({key!r}): choice={choice!r} is none of the options {list(options)}.")
+    _predictions[key] = _Prediction(list(options), choice)
+    display(card.with_fallback(_asking(question, key), html=_as_html(question, options, choice), text=_as_text(question, options, choice)))
 
-    def choose(button: Any) -> None:
-        _predictions[key]["choice"] = button.description
-        note.value = f"Your prediction: <b>{html.escape(button.description)}</b>. Now run the next cell."
 
-    for button in buttons:
-        button.on_click(choose)
-    head = ipywidgets.HTMLMath(f"<b>Predict.</b> {html.escape(question)}")
-    display(ipywidgets.VBox([head, ipywidgets.HBox(buttons, layout=ipywidgets.Layout(flex_flow="row wrap")), note]))
+def _asking(question: str, key: str) -> Any:
+    """The card with the question and its buttons."""
+    prediction = _predictions[key]
+    note = card.text_widget(_note(prediction.choice))
+    note.add_class("dl-note")
+
+    def pick(index: int) -> None:
+        prediction.choice = prediction.options[index]
+        note.value = _note(prediction.choice)
+        for other, button in enumerate(buttons):
+            button.icon, button.button_style = ("check", "info") if other == index else ("", "")
+
+    box, buttons = card.options(prediction.options, pick)
+    head = card.text_widget(f'<div class="dl-kicker">PREDICT</div><div class="dl-text">{markup.block(question)}</div>', css=True)
+    return card.column([head, box, note], "dl-card")
+
+
+def _note(choice: str | None) -> str:
+    if choice is None:
+        return "<i>Choose one, then run the next cell.</i>"
+    return f'<span role="alert" class="dl-text">Your prediction: <b>{markup.inline(choice)}</b>. Now run the next cell.</span>'
+
+
+_NO_BUTTONS = 'No buttons here? Write choice="…" into predict(…) and run the cell again.'
+
+
+def _as_html(question: str, options: Sequence[str], choice: str | None) -> str:
+    rows = "".join(f"<li>{markup.inline(option)}</li>" for option in options)
+    hint = _NO_BUTTONS if choice is None else f"Your prediction: <b>{markup.inline(choice)}</b>."
+    return card.static("PREDICT", f'{markup.block(question)}<ol type="a">{rows}</ol><i>{hint}</i>')
+
+
+def _as_text(question: str, options: Sequence[str], choice: str | None) -> str:
+    rows = [f"  {letter}) {option}" for letter, option in zip(card.LETTERS, options, strict=False)]
+    return "\n".join([f"Predict: {question}", *rows, _NO_BUTTONS if choice is None else f"Your prediction: {choice}."])
 
 
 def reveal(result: object, *, answer: str, key: str) -> None:
-    """Show the result beside the prediction."""
+    """Show the result beside the prediction that `predict` with the same `key` asked for.
+
+    Parameters
+    ----------
+    result : object
+        What happened; its text is shown (Markdown with `$math$`).
+    answer : str
+        The option that was right, as it stands in `predict`.
+    key : str
+        The demo's id.
+
+    Raises
+    ------
+    UsageError
+        If `answer` is none of the options of `predict`.
+    """
     from IPython.display import display
 
-    asked = _predictions.get(key, {"options": [answer], "choice": None})
-    if answer not in asked["options"]:
-        raise CourseError(f"reveal({key!r}): answer {answer!r} is none of the options {asked['options']}.")
-    choice = asked["choice"]
+    prediction = _predictions.get(key, _Prediction([answer]))
+    if answer not in prediction.options:
+        raise UsageError(f"reveal({key!r}): answer={answer!r} is none of the options of predict: {prediction.options}.")
+    verdict, color = _compare(prediction.choice, answer)
+    pairs = [("You predicted", prediction.choice), ("It is", answer), ("Result", str(result))]
+    shown = [(name, value) for name, value in pairs if value is not None]
+    table = "".join(f"<div style='color:var(--jp-content-font-color2,#555)'>{n}</div><div>{markup.inline(v)}</div>" for n, v in shown)
+    body = f"<div style='display:grid;grid-template-columns:max-content 1fr;gap:2px 16px'>{table}</div><div style='margin-top:8px'><b>{verdict}</b></div>"
+    text = "\n".join([*(f"{name}: {value}" for name, value in shown), verdict])
+    display({"text/html": card.static("RESULT", body, color=color), "text/plain": text}, raw=True)
+
+
+def _compare(choice: str | None, answer: str) -> tuple[str, str]:
+    """The verdict in words, and the colour that goes with it."""
     if choice is None:
-        verdict = "You have not predicted; here is the result."
-    elif choice == answer:
-        verdict = f"You predicted: {choice}. That is what happens."
-    else:
-        verdict = f"You predicted: {choice}. Not this time: {answer}."
-    text = f"{verdict}\nResult: {result}"
-    display({"text/plain": text, "text/html": f"<p>{html.escape(text)}</p>".replace("\n", "<br>")}, raw=True)
+        return "You have not predicted; next time choose first, it makes the result stick.", "var(--jp-border-color1,#999)"
+    if choice == answer:
+        return "✓ Just as you predicted.", "var(--jp-success-color1,#2e7d32)"
+    return "✗ Not what you predicted. Good: a surprise is what one remembers.", "var(--jp-warn-color1,#e65100)"
