@@ -12,12 +12,14 @@ LETTERS = "abcdefgh"
 #: For widgets. The names start with dl- so that nothing else on the page changes; the colours follow the theme.
 _CSS = """<style>
 .dl-card { border: 1px solid var(--jp-border-color2, #ddd); border-left: 4px solid var(--jp-brand-color1, #1976d2);
-  border-radius: 6px; padding: 10px 16px 12px; margin: 4px 0; max-width: 760px; background: var(--jp-layout-color1, #fff); overflow: visible; }
+  border-radius: 6px; padding: 10px 16px 12px; margin: 4px 0; max-width: 760px; overflow: visible;
+  background: var(--jp-layout-color1, #fff); }
 .dl-card .widget-html, .dl-card .widget-htmlmath { height: auto; margin: 0; }
-.dl-card .widget-html-content, .dl-card .widget-htmlmath-content { font-size: 14px; line-height: 1.5; color: var(--jp-content-font-color1, #222);
-  white-space: normal; }
+.dl-card .widget-html-content, .dl-card .widget-htmlmath-content { font-size: 14px; line-height: 1.5;
+  color: var(--jp-content-font-color1, #222); white-space: normal; }
 .dl-card .dl-text p { margin: 0 0 .5em; } .dl-card .dl-text > :last-child { margin-bottom: 0; }
-.dl-card .dl-text pre { margin: .4em 0 .6em; padding: 6px 10px; background: var(--jp-layout-color2, #f3f3f3); overflow-x: auto; line-height: 1.35; }
+.dl-card .dl-text pre { margin: .4em 0 .6em; padding: 6px 10px; background: var(--jp-layout-color2, #f3f3f3);
+  overflow-x: auto; line-height: 1.35; }
 .dl-card .dl-text code { font-family: var(--jp-code-font-family, monospace); font-size: 13px; background: var(--jp-layout-color2, #f3f3f3);
   border-radius: 3px; padding: 1px 4px; color: inherit; }
 .dl-card .dl-text pre code { padding: 0; background: none; }

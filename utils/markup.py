@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 
@@ -48,9 +49,12 @@ def _parser() -> Any:
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").use(dollarmath_plugin)
     for rule, mark in {"math_inline": "$", "math_inline_double": "$$", "math_block": "$$"}.items():
-        parser.add_render_rule(rule, functools.partial(_math, mark=mark))
+        parser.add_render_rule(rule, _math_between(mark))
     return parser
 
 
-def _math(_renderer: Any, tokens: Any, index: int, _options: Any, _env: Any, *, mark: str) -> str:
-    return f"{mark}{html.escape(tokens[index].content)}{mark}"
+def _math_between(mark: str) -> Callable[..., str]:
+    def render(_renderer: Any, tokens: Any, index: int, _options: Any, _env: Any) -> str:
+        return f"{mark}{html.escape(tokens[index].content)}{mark}"
+
+    return render

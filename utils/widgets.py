@@ -247,12 +247,16 @@ def reveal(result: object, *, answer: str, key: str) -> None:
     if answer not in prediction.options:
         raise UsageError(f"reveal({key!r}): answer={answer!r} is none of the options of predict: {prediction.options}.")
     verdict, color = _compare(prediction.choice, answer)
-    pairs = [("You predicted", prediction.choice), ("It is", answer), ("Result", str(result))]
+    pairs = [("You predicted", prediction.choice), ("The answer", answer), ("Result", str(result))]
     shown = [(name, value) for name, value in pairs if value is not None]
-    table = "".join(f"<div style='color:var(--jp-content-font-color2,#555)'>{n}</div><div>{markup.inline(v)}</div>" for n, v in shown)
-    body = f"<div style='display:grid;grid-template-columns:max-content 1fr;gap:2px 16px'>{table}</div><div style='margin-top:8px'><b>{verdict}</b></div>"
     text = "\n".join([*(f"{name}: {value}" for name, value in shown), verdict])
-    display({"text/html": card.static("RESULT", body, color=color), "text/plain": text}, raw=True)
+    display({"text/html": card.static("RESULT", _side_by_side(shown, verdict), color=color), "text/plain": text}, raw=True)
+
+
+def _side_by_side(pairs: Sequence[tuple[str, str]], verdict: str) -> str:
+    names = "color:var(--jp-content-font-color2,#555);padding-right:16px"
+    rows = "".join(f'<div style="{names}">{name}</div><div>{markup.inline(value)}</div>' for name, value in pairs)
+    return f'<div style="display:grid;grid-template-columns:max-content 1fr">{rows}</div><div style="margin-top:8px"><b>{verdict}</b></div>'
 
 
 def _compare(choice: str | None, answer: str) -> tuple[str, str]:
