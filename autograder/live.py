@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import cloudpickle
 from autograder.chapter import Chapter
 from autograder.course import chapters, course_root, find_exercise
 from autograder.judge import judge
-from autograder.quiz import Question, mark
+from autograder.quiz import mark
 from autograder.quiz_verdict import quiz_verdict
 from autograder.student.observe import Call, Observation, namespace, observe
 from autograder.verdict import Verdict
@@ -71,36 +72,33 @@ def is_cell(file: str) -> bool:
     return "ipykernel_" in file or file.startswith(("<ipython-input", "<exercise"))
 
 
-def grade(id: str) -> Verdict:
+def grade(id: str) -> None:
     """Judge the exercise `id` as this notebook has it, and show the card.
 
-    Shown at once as the cell's result, so that a failing assert further down in the cell does not hide it.
+    The card is the cell's result at once, so that a failing assert further down in the cell does not hide it.
     """
     from IPython import get_ipython
 
     shell = get_ipython()
     chapter, id = _find(id)
-    verdict = _judge_live(chapter, id, shell.user_ns)
-    shell.displayhook(verdict)
-    return verdict
+    shell.displayhook(_judge_live(chapter, id, shell.user_ns))
 
 
-def grade_quiz(chapter: str) -> Verdict:
+def grade_quiz(chapter: str) -> None:
     """Judge the answer sheet of a chapter as this notebook has it, and show the card."""
     from IPython import get_ipython
 
     shell = get_ipython()
-    verdict = quiz_verdict(chapter, mark(_course()[chapter].questions, shell.user_ns.get("answers")))
-    shell.displayhook(verdict)
-    return verdict
+    shell.displayhook(quiz_verdict(chapter, mark(_course()[chapter].questions, shell.user_ns.get("answers"))))
 
 
-def question(id: str) -> Any:
-    """One question as a widget that answers at once."""
+def questions(chapter: str) -> None:
+    """Show every question of a chapter as a widget that answers at once."""
+    from IPython.display import display
     from utils.quiz import ask
 
-    found: Question = next(q for c in _course().values() for q in c.questions if q.id == id)
-    return ask({"id": found.id, "stem": found.stem, "options": list(found.options), "answer": found.answer, "why": list(found.why), "trap_option": found.trap_option})
+    for q in _course()[chapter].questions:
+        display(ask({**asdict(q), "options": list(q.options), "why": list(q.why)}))
 
 
 @cache

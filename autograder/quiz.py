@@ -73,9 +73,9 @@ def as_markdown(questions: Sequence[Question]) -> str:
     return "\n\n".join(f"**{q.id}.** {q.stem}\n\n" + "\n".join(f"- ({LETTERS[i]}) {o}" for i, o in enumerate(q.options)) for q in questions)
 
 
-def answer_sheet(questions: Sequence[Question]) -> str:
-    """The cell in which a learner answers."""
-    rows = "\n".join(f'    "{q.id}": "",' for q in questions)
+def answer_sheet(questions: Sequence[Question], right: bool = False) -> str:
+    """The cell in which a learner answers; filled in with the `right` letters in the instructor edition."""
+    rows = "\n".join(f'    "{q.id}": "{LETTERS[q.answer] if right else ""}",' for q in questions)
     return f"# One letter for each question, for example \"b\".\nanswers = {{\n{rows}\n}}"
 
 

@@ -1,0 +1,1 @@
+"""The commands of `dlcourse`, one module each: options in, engine called, result printed."""

@@ -1,0 +1,1 @@
+"""Our steps in nbgrader's pipelines, named in `nbgrader_config.py`."""

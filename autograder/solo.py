@@ -1,0 +1,33 @@
+"""Judge solutions outside of a course run: one file, or one notebook on the learner's own machine."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from autograder.chapter import Chapter
+from autograder.judge import judge
+from autograder.student.limits import Limits
+from autograder.student.process import Zygote
+from autograder.verdict import Verdict
+
+
+def judge_text(chapter: Chapter, sources: Mapping[str, str], done: Callable[[Verdict], None] = lambda verdict: None) -> dict[str, Verdict]:
+    """The verdict on each solution.
+
+    Parameters
+    ----------
+    sources : exercise → the text of its solution cell
+    done : called with each verdict as it is reached
+    """
+    verdicts = {}
+    with Zygote(limits=Limits(), sandbox="none") as zygote:
+        for verdict in judge_with(zygote, chapter, sources):
+            done(verdict)
+            verdicts[verdict.exercise] = verdict
+    return verdicts
+
+
+def judge_with(zygote: Zygote, chapter: Chapter, sources: Mapping[str, str]) -> Iterator[Verdict]:
+    """Judge each solution in a fork of its own."""
+    for id, source in sources.items():
+        prepared, task = chapter.prepared[id], chapter.tasks[id]
+        with zygote.submission(chapter.setup, source, name=id, forbid=prepared.exercise.forbid) as student:
+            yield judge(prepared, student, points=task.points, source=source, start=task.start)
