@@ -17,6 +17,7 @@ _CSS = """<style>
 .dl-card .widget-html, .dl-card .widget-htmlmath { height: auto; margin: 0; }
 .dl-card .widget-html-content, .dl-card .widget-htmlmath-content { font-size: 14px; line-height: 1.5;
   color: var(--jp-content-font-color1, #222); white-space: normal; }
+.dl-card > .widget-htmlmath { width: auto; }
 .dl-card .dl-text p { margin: 0 0 .5em; } .dl-card .dl-text > :last-child { margin-bottom: 0; }
 .dl-card .dl-text pre { margin: .4em 0 .6em; padding: 6px 10px; background: var(--jp-layout-color2, #f3f3f3);
   overflow-x: auto; line-height: 1.35; }
@@ -27,14 +28,16 @@ _CSS = """<style>
 .dl-options { margin-top: 8px; overflow: visible; gap: 4px; }
 .dl-row { position: relative; align-items: center; gap: 10px; padding: 3px 6px; border-radius: 5px; overflow: visible; }
 .dl-row:hover { background: var(--jp-layout-color2, #f3f3f3); }
-.dl-row .jupyter-button { flex: none; position: static; margin: 0; }
-.dl-row .jupyter-button::after { content: ""; position: absolute; inset: 0; }
-.dl-card .jupyter-button { height: auto; min-height: 30px; line-height: 1.4; white-space: normal; padding: 4px 12px; border-radius: 5px;
-  border: 1px solid var(--jp-border-color1, #bbb); text-align: left; overflow: visible; font-size: 14px; }
+.dl-row .jupyter-button { flex: none; position: static; }
+.dl-row .jupyter-button::after { content: ""; position: absolute; inset: 0; z-index: 1; }
+.dl-card .jupyter-button { height: auto; min-height: 30px; margin: 0; padding: 4px 6px; line-height: 1.4; white-space: nowrap;
+  border: 1px solid var(--jp-border-color1, #bbb); border-radius: 5px; overflow: visible; font-size: 14px; }
 .dl-card .jupyter-button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 2px; }
 .dl-note { margin-top: 8px !important; }
-.dl-controls { gap: 2px 18px; align-items: center; padding: 6px 12px; margin: 4px 0 6px; max-width: 820px; overflow: visible;
+.dl-controls { gap: 2px 18px; align-items: center; padding: 6px 12px; margin: 4px 0 6px; width: fit-content; max-width: 100%;
+  overflow: visible; box-sizing: border-box;
   border: 1px solid var(--jp-border-color2, #ddd); border-radius: 6px; }
+.dl-controls select { padding-right: 26px; }
 .dl-controls .widget-label { font-weight: 600; }
 </style>"""
 
@@ -78,7 +81,7 @@ def options(texts: Sequence[str], pick: Callable[[int], None]) -> tuple[Any, lis
     """Lettered options, one a row; a click anywhere in row i calls `pick(i)`. Returns the box and its buttons."""
     import ipywidgets
 
-    layout = ipywidgets.Layout(width="auto", min_width="34px")
+    layout = ipywidgets.Layout(width="52px")
     buttons = [
         ipywidgets.Button(description=letter, tooltip=markup.plain(text), layout=layout)
         for letter, text in zip(LETTERS, texts, strict=False)
@@ -102,7 +105,8 @@ def static(kicker: str, body: str, *, color: str = "var(--jp-brand-color1,#1976d
     """The same card as plain HTML with inline styles, which survive where style sheets are stripped."""
     frame = (
         f"border:1px solid var(--jp-border-color2,#ddd);border-left:4px solid {color};border-radius:6px;"
-        "padding:10px 16px 12px;margin:4px 0;max-width:760px;box-sizing:border-box;font-size:14px;line-height:1.5"
+        "padding:10px 16px 12px;margin:4px 0;max-width:760px;box-sizing:border-box;font-size:14px;line-height:1.5;"
+        "background:var(--jp-layout-color1,#fff);color:var(--jp-content-font-color1,#222)"
     )
     head = "font-size:11px;font-weight:600;letter-spacing:.08em;color:var(--jp-content-font-color2,#555);margin-bottom:2px"
     return f'<div style="{frame}"><div style="{head}">{kicker}</div>{body}</div>'

@@ -123,6 +123,7 @@ def new(
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(width, height), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     return fig, fig.subplots(nrows, ncols, **subplots_kw)
 
 

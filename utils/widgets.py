@@ -47,7 +47,7 @@ def explore(draw: Callable[..., Any], /, *, alt: str, **controls: Any) -> None:
     start = time.perf_counter()
     picture = _frame(draw, alt, {name: plan["value"] for name, plan in plans.items()})
     widgets = _make(plans, live=time.perf_counter() - start < FAST)
-    stage = _Stage(draw, alt, widgets)
+    stage = _Stage(draw, alt, widgets, page=_page())
     if widgets:
         display(stage.controls())
     stage.handle = display(picture, raw=True, display_id=True)
@@ -61,6 +61,8 @@ class _Stage:
     alt: str
     widgets: Mapping[str, Any]
     handle: Any = None
+    page: str | None = None
+    asleep: Any = None
     resetting: bool = field(default=False, init=False)
 
     def controls(self) -> Any:
@@ -72,7 +74,8 @@ class _Stage:
         reset.on_click(lambda _: self.reset(defaults))
         for widget in self.widgets.values():
             widget.observe(lambda _: self.redraw(), names="value")
-        return card.row([card.style(), *self.widgets.values(), reset], "dl-controls", wrap=True)
+        self.asleep = card.text_widget("")
+        return card.row([card.style(), *self.widgets.values(), reset, self.asleep], "dl-controls", wrap=True)
 
     def reset(self, defaults: Mapping[str, Any]) -> None:
         """Put all controls back, then draw once."""
@@ -86,7 +89,17 @@ class _Stage:
         """Replace the figure by one of the controls' present values."""
         if self.resetting or self.handle is None:
             return
+        if _page() != self.page:
+            self.asleep.value = "<i>The page was reloaded. If the figure does not follow, run the cell again.</i>"
         self.handle.update(_safe_frame(self.draw, self.alt, {name: w.value for name, w in self.widgets.items()}), raw=True)
+
+
+def _page() -> str | None:
+    """Which page of which browser the running code answers. A page that is loaded again cannot update a figure of the one before."""
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    return None if kernel is None else kernel.get_parent().get("header", {}).get("session")
 
 
 def _plan(name: str, spec: Any) -> dict[str, Any]:
@@ -122,11 +135,9 @@ def _make(plans: Mapping[str, Mapping[str, Any]], *, live: bool) -> dict[str, An
     made = {}
     for name, plan in plans.items():
         kwargs = {key: value for key, value in plan.items() if key != "widget"}
-        if "Slider" in plan["widget"]:
-            kwargs["continuous_update"] = live
-        made[name] = getattr(ipywidgets, plan["widget"])(
-            description=name.replace("_", " "), style={"description_width": "initial"}, layout={"width": "auto"}, **kwargs
-        )
+        slider = {"continuous_update": live, "layout": {"width": "320px"}} if "Slider" in plan["widget"] else {"layout": {"width": "auto"}}
+        kind = getattr(ipywidgets, plan["widget"])
+        made[name] = kind(description=name.replace("_", " "), style={"description_width": "initial"}, **kwargs, **slider)
     return made
 
 
@@ -247,10 +258,16 @@ def reveal(result: object, *, answer: str, key: str) -> None:
     if answer not in prediction.options:
         raise UsageError(f"reveal({key!r}): answer={answer!r} is none of the options of predict: {prediction.options}.")
     verdict, color = _compare(prediction.choice, answer)
-    pairs = [("You predicted", prediction.choice), ("The answer", answer), ("Result", str(result))]
-    shown = [(name, value) for name, value in pairs if value is not None]
+    shown = _rows(prediction.choice, answer, str(result))
     text = "\n".join([*(f"{name}: {value}" for name, value in shown), verdict])
     display({"text/html": card.static("RESULT", _side_by_side(shown, verdict), color=color), "text/plain": text}, raw=True)
+
+
+def _rows(choice: str | None, answer: str, result: str) -> list[tuple[str, str]]:
+    """What stands beside each other; the answer only where neither prediction nor result says it."""
+    prediction = [] if choice is None else [("You predicted", choice)]
+    solution = [] if choice == answer or answer in result else [("The answer", answer)]
+    return [*prediction, *solution, ("Result", result)]
 
 
 def _side_by_side(pairs: Sequence[tuple[str, str]], verdict: str) -> str:
