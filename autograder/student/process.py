@@ -1,0 +1,252 @@
+"""The judge's side of a submission's process."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autograder.errors import SandboxError, WireError
+from autograder.student.channel import Channel, Ended, TimeUp
+from autograder.student.limits import Limits
+from autograder.student.observe import Call, Observation
+from autograder.student.oracle import Budget, consult, without_tensors
+from autograder.student.outcome import CellOutcome
+from autograder.student.replies import Lost, lost, observation, outcome
+from autograder.student.travel import Packed, pack
+
+#: How many calls of one question may hang or die before the rest is not tried any more; and of all questions together.
+MAX_LOSSES = 2
+MAX_LOSSES_OF_ALL = 4
+_START_SECONDS = 120
+
+
+class Zygote:
+    """A warmed process that forks one locked child per submission.
+
+    Parameters
+    ----------
+    sandbox : "full" locks every fork in and refuses where that is impossible; "none" only separates the processes
+
+    Raises
+    ------
+    SandboxError : this machine cannot hold what "full" promises, or the process does not start
+
+    Examples
+    --------
+    >>> with Zygote(sandbox="none") as zygote, zygote.submission("", "def double(x): return 2 * x", name="demo.double") as student:
+    ...     student.load().status
+    'ok'
+    """
+
+    def __init__(self, *, limits: Limits = Limits(), sandbox: str = "full") -> None:
+        self.limits, self.sandbox = limits, sandbox
+        self._lock = threading.Lock()
+        self._home = tempfile.mkdtemp(prefix="student-")
+        self._start()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM)
+        options = {"sandbox": self.sandbox, "home": self._home}
+        command = [sys.executable, "-P", "-m", "autograder.student.zygote", str(theirs.fileno()), json.dumps(options)]
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+        self._control.settimeout(_START_SECONDS)
+        self.greeting = self._receive()
+        if "error" in self.greeting:
+            self.close()
+            raise SandboxError(f"The process that runs submissions did not start.\n{self.greeting['error']}")
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            data = self._control.recv(1 << 16)
+        except OSError as error:
+            data, reason = b"", str(error)
+        else:
+            reason = "it ended"
+        return json.loads(data) if data else {"error": f"No answer from it: {reason}."}
+
+    def request(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        """Ask the zygote to fork or to end a fork."""
+        with self._lock:
+            try:
+                socket.send_fds(self._control, [json.dumps(message).encode()], list(descriptors))
+            except OSError as error:
+                raise SandboxError(f"The process that runs submissions is gone: {error}.") from None
+            answer = self._receive()
+        if "error" in answer:
+            raise SandboxError(f"The process that runs submissions failed. {answer['error']}")
+        return answer
+
+    def submission(
+        self, setup: str, source: str, *, name: str, forbid: Mapping[str, str] = {}, limits: Limits | None = None
+    ) -> "Student":
+        """One exercise of one submission, in a fork of its own; nothing runs before `load`."""
+        return Student(self, setup, source, name=name, forbid=forbid, limits=limits or self.limits)
+
+    def close(self) -> None:
+        """End the zygote and every fork, and remove their folders."""
+        self._control.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def __enter__(self) -> "Zygote":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _environment() -> dict[str, str]:
+    """What the zygote gets to know of the judge's environment: nothing but where things are."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX", "FONTCONFIG_PATH")
+    root = str(Path(__file__).resolve().parents[2])
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")}
+    # Huge pages make a fork three times cheaper: fewer entries of the page table to copy. PYTHONHASHSEED: the same scores on every run.
+    tuning = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {k: os.environ[k] for k in kept if k in os.environ} | threads | tuning | {"PYTHONPATH": root}
+
+
+class Student:
+    """One exercise of one submission. Made by `Zygote.submission`."""
+
+    def __init__(self, zygote: Zygote, setup: str, source: str, *, name: str, forbid: Mapping[str, str], limits: Limits) -> None:
+        self.zygote, self.limits = zygote, limits
+        self._job = {"do": "load", "setup": setup, "source": source, "name": f"<exercise {name}>", "forbid": dict(forbid)}
+        self._channel: Channel | None = None
+        self._pid = 0
+        self._losses = 0
+        self._last: Lost | None = None
+        self.cpu = 0.0
+        self.outcome: CellOutcome | None = None
+
+    def load(self) -> CellOutcome:
+        """Run the set-up cell and the solution cell, in a fresh fork."""
+        self.close()
+        self._fork()
+        deadline = time.monotonic() + self.limits.cell
+        try:
+            nonce = self._send(self._job, deadline)
+            message, _ = self._receive(nonce, deadline)
+            self.outcome = outcome(message.get("outcome"), self.limits)
+        except (Ended, TimeUp, WireError) as error:
+            self._last = self._bury(error, "The cell", self.limits.cell)
+            self.outcome = CellOutcome(self._last.kind, self._last.message, error=self._last.kind)
+            self._losses = MAX_LOSSES_OF_ALL  # what the cell does to one process it does to the next
+        return self.outcome
+
+    def ask(self, probe: bytes, calls: Sequence[Call] | Packed) -> list[Observation]:
+        """Exercise the submission on each call.
+
+        Parameters
+        ----------
+        probe : a cloudpickled function, called as `probe(submission, *args, **kwargs)`
+        calls : the cases; `pack` them once if many submissions get them
+
+        Returns
+        -------
+        One observation per call. A call that hangs or kills the process costs only itself: the rest is asked of a fresh fork, until
+        `MAX_LOSSES` calls were lost; the ones after share the last one's fate.
+        """
+        packed = calls if isinstance(calls, Packed) else pack(calls)
+        seen: list[Observation] = []
+        deadline = time.monotonic() + self.limits.ask
+        enough = min(self._losses + MAX_LOSSES, MAX_LOSSES_OF_ALL)
+        while len(seen) < packed.count:
+            if self._last and (self._losses >= enough or time.monotonic() > deadline):
+                return seen + [self._last.observation()] * (packed.count - len(seen))
+            if self._channel is None:
+                self.load()
+            else:
+                self._question(probe, packed, seen, deadline)
+        return seen
+
+    def _question(self, probe: bytes, packed: Packed, seen: list[Observation], deadline: float) -> None:
+        """Ask for what is not seen yet and append what is; ends early if the process is lost."""
+        seconds, room = self.limits.call, self.limits.replies
+        try:
+            job = {"do": "ask", "start": len(seen), "probe": _raw(probe), "calls": _raw(packed.data)}
+            nonce = self._send(job, time.monotonic() + seconds)
+            while len(seen) < packed.count:
+                reply, size = self._reply(nonce, len(seen), packed, min(deadline, time.monotonic() + seconds))
+                room -= size
+                if room < 0:
+                    raise WireError(f"all answers together take more than {self.limits.replies} bytes")
+                seen.append(reply)
+        except (Ended, TimeUp, WireError) as error:
+            self._losses += 1
+            self._last = self._bury(error, "The call", seconds)
+            seen.append(self._last.observation())
+
+    def _reply(self, nonce: str, index: int, packed: Packed, deadline: float) -> tuple[Observation, int]:
+        """The observation of call `index`, oracles served on the way."""
+        budget = Budget(self.limits)
+        while True:
+            message, size = self._receive(nonce, deadline, tensors=bool(packed.oracles))
+            if "failed" in message:
+                raise WireError(f"the question could not be read there: {str(message['failed'])[:500]}")
+            if message.get("index") != index:
+                raise WireError("an answer to another call")
+            if "oracle" not in message:
+                return observation(without_tensors(message.get("seen"))), size
+            answer = consult(packed.oracles, message, budget)
+            self._send(answer, deadline, nonce=nonce)
+
+    def _send(self, message: dict[str, Any], deadline: float, nonce: str = "") -> str:
+        """Send, marked with a number that no answer written beforehand can carry."""
+        nonce = nonce or secrets.token_hex(8)
+        self._channel.send(message | {"nonce": nonce}, deadline)
+        return nonce
+
+    def _receive(self, nonce: str, deadline: float, *, tensors: bool = False) -> tuple[dict[str, Any], int]:
+        message, size = self._channel.receive(deadline, tensors=tensors)
+        if type(message) is not dict or message.get("nonce") != nonce:
+            raise WireError("an answer to no question")
+        return message, size
+
+    def _fork(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._pid = self.zygote.request({"fork": asdict(self.limits)}, [theirs.fileno()])["pid"]
+        self._channel = Channel(ours, self.limits)
+
+    def _bury(self, error: Exception, what: str, seconds: float) -> Lost:
+        return lost(error, self.close(), self.limits, what=what, seconds=seconds)
+
+    def close(self) -> dict[str, Any]:
+        """End the fork, and everything that it started; gives back how it had ended."""
+        if self._channel is None:
+            return {}
+        self._channel.close()
+        self._channel = None
+        ended = self.zygote.request({"end": self._pid})
+        self.cpu += ended["cpu"]
+        return ended
+
+    def __enter__(self) -> "Student":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _raw(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8)

@@ -1,0 +1,94 @@
+"""How a question travels to the student process: calls are pickled there (never back), oracles stay behind.
+
+Only the judge pickles, and only the student process unpickles.
+"""
+
+import builtins
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from autograder.student.observe import Call
+from autograder.student.probes import Oracle
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Calls that are pickled once and asked of many submissions.
+
+    Attributes
+    ----------
+    data : the pickled calls
+    count : how many calls there are
+    oracles : the functions that stayed behind; the data names them by position
+    """
+
+    data: bytes
+    count: int
+    oracles: tuple[Oracle, ...] = ()
+
+
+
+class _Pickler(cloudpickle.Pickler):
+    def __init__(self, file: io.BytesIO, oracles: list[Oracle]) -> None:
+        super().__init__(file)
+        self.left_behind = oracles
+
+    def persistent_id(self, obj: Any) -> Any:
+        if not isinstance(obj, Oracle):
+            return None
+        for index, known in enumerate(self.left_behind):
+            if known is obj:
+                return index
+        self.left_behind.append(obj)
+        return len(self.left_behind) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, proxy: Callable[[int], Any]) -> None:
+        super().__init__(file)
+        self.proxy = proxy
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self.proxy(int(pid))
+
+
+def pack(calls: Sequence[Call]) -> Packed:
+    """Pickle calls, oracles left out."""
+    oracles: list[Oracle] = []
+    file = io.BytesIO()
+    _Pickler(file, oracles).dump(list(calls))
+    return Packed(file.getvalue(), len(calls), tuple(oracles))
+
+
+def unpack(data: bytes, proxy: Callable[[int], Any]) -> list[Call]:
+    """The calls, with `proxy(index)` in the place of each oracle. For the student process only."""
+    return _Unpickler(io.BytesIO(data), proxy).load()
+
+
+class Proxy:
+    """An oracle as the learner's code sees it: a function that is answered by the judge."""
+
+    def __init__(self, ask: Callable[[int, tuple, dict], Any], index: int) -> None:
+        self._ask, self._index = ask, index
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._ask(self._index, args, kwargs)
+
+    def __deepcopy__(self, memo: dict) -> "Proxy":
+        return self
+
+
+def exception(name: str, text: str) -> Exception:
+    """An exception of Python's own type `name`; a RuntimeError where there is no such type."""
+    kind = getattr(builtins, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        return RuntimeError(f"{name}: {text}")
+    try:
+        return kind(text)
+    except TypeError:  # UnicodeDecodeError and its like want more arguments
+        return RuntimeError(f"{name}: {text}")

@@ -1,0 +1,119 @@
+"""Import what submissions use, and touch the parts that load lazily, so that a fork finds them ready."""
+
+import importlib
+import pkgutil
+import warnings
+
+import numpy as np
+
+#: Imported where they are installed.
+MODULES = (
+    "IPython.display", "asyncio", "collections", "dataclasses", "functools", "heapq", "itertools", "json", "math", "pickle", "pprint", "re", "string",
+    "tempfile", "textwrap", "timeit", "typing", "unittest.mock", "cloudpickle", "copy", "abc", "enum", "contextlib", "csv", "bisect", "statistics",
+    "numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.testing", "numpy.lib.stride_tricks",
+    "matplotlib.pyplot", "matplotlib.animation",
+    "torch.nn.functional", "torch.optim.lr_scheduler", "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint",
+    "torch.autograd.gradcheck", "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
+    "torch.nn.attention", "torch.fft", "torch.special", "torch.linalg", "torch.overrides", "torch.utils._python_dispatch",
+    "scipy.special", "scipy.stats", "scipy.signal", "scipy.optimize", "scipy.linalg", "scipy.sparse",
+    "sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing", "sklearn.metrics", "sklearn.linear_model",
+    "autograder.student.probes", "autograder.student.serve",
+)  # fmt: skip
+
+
+def warm() -> list[str]:
+    """Import and touch everything; gives back what could not be."""
+    missing = [name for name in MODULES if not _imports(name)]
+    missing += _utils()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for part in (_layers, _training, _checks, _figures):
+            try:
+                part()
+            except Exception as error:  # noqa: BLE001  an old torch may lack a part; a submission that needs it will say so
+                missing.append(f"{part.__name__}: {error}")
+    return missing
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+def _utils() -> list[str]:
+    if not _imports("utils"):
+        return ["utils"]
+    import utils
+
+    found = pkgutil.walk_packages(getattr(utils, "__path__", []), "utils.")
+    return [m.name for m in found if not m.name.endswith("__main__") and not _imports(m.name)]
+
+
+def _layers() -> None:
+    import torch
+    import torch.nn.functional as F
+
+    for dtype in (torch.float32, torch.float64):
+        x = torch.randn(2, 4, 8, 8, dtype=dtype, requires_grad=True)
+        y = F.conv2d(x, torch.randn(4, 4, 3, 3, dtype=dtype)).relu().sum() + F.max_pool2d(x, 2).mean() + F.interpolate(x, 4).sum()
+        q = torch.randn(1, 2, 5, 4, dtype=dtype, requires_grad=True)
+        y = y + F.scaled_dot_product_attention(q, q, q, is_causal=True).sum() + F.layer_norm(q, (4,)).sum() + F.gelu(q).sum()
+        y = y + F.cross_entropy(q[0, 0], torch.tensor([0, 1, 2, 3, 0])) + torch.linalg.norm(q) + torch.einsum("abcd,abed->", q, q)
+        y.backward()
+        torch.linalg.svd(torch.eye(3, dtype=dtype))
+    torch.nn.LSTM(3, 4)(torch.zeros(2, 1, 3))
+    torch.nn.MultiheadAttention(4, 2)(*[torch.zeros(2, 1, 4)] * 3)
+    torch.nn.TransformerEncoderLayer(4, 2, 8)(torch.zeros(2, 1, 4))
+
+
+def _training() -> None:
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
+    data = DataLoader(TensorDataset(torch.zeros(8, 3), torch.zeros(8, 1)), 4, shuffle=True)
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad):
+        optimizer = kind(model.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
+        for x, y in data:
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        schedule.step()
+    model.load_state_dict(model.state_dict())
+
+
+def _checks() -> None:
+    import torch
+
+    torch.testing.assert_close(torch.zeros(2), torch.zeros(2))
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(torch.tanh, (x,))
+    torch.autograd.grad(torch.autograd.grad((x**3).sum(), x, create_graph=True)[0].sum(), x)
+    torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(2))
+    repr(x), str(torch.nn.Linear(1, 1)), torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
+    np.testing.assert_allclose(rng.normal(size=3), rng.normal(size=3), atol=100)
+    np.linalg.solve(np.eye(3), np.ones(3)), np.fft.fft(np.ones(4)), np.einsum("ij,jk", np.eye(2), np.eye(2)), repr(np.ones((2, 2)))
+
+
+def _figures() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from autograder.student.display import bundle
+
+    figure, axes = plt.subplots(1, 2)
+    axes[0].plot([0, 1], [0, 1], label="a")
+    axes[0].set(xlabel="$x^2$", title="t")
+    axes[0].legend()
+    axes[1].imshow(np.zeros((2, 2)))
+    bundle(figure)
+    plt.close("all")
