@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from utils import markup
+from utils.shown import Shown
 
 LETTERS = "abcdefgh"
 
@@ -17,7 +18,7 @@ _CSS = """<style>
 .dl-card .widget-html, .dl-card .widget-htmlmath { height: auto; margin: 0; }
 .dl-card .widget-html-content, .dl-card .widget-htmlmath-content { font-size: 14px; line-height: 1.5;
   color: var(--jp-content-font-color1, #222); white-space: normal; }
-.dl-card > .widget-htmlmath { width: auto; }
+.dl-card > .widget-htmlmath { width: auto; } .dl-card > .widget-htmlmath > .widget-htmlmath-content { flex: 1 1 auto; min-width: 0; }
 .dl-card .dl-text p { margin: 0 0 .5em; } .dl-card .dl-text > :last-child { margin-bottom: 0; }
 .dl-card .dl-text pre { margin: .4em 0 .6em; padding: 6px 10px; background: var(--jp-layout-color2, #f3f3f3);
   overflow-x: auto; line-height: 1.35; }
@@ -94,10 +95,17 @@ def options(texts: Sequence[str], pick: Callable[[int], None]) -> tuple[Any, lis
     return column(rows, "dl-options"), buttons
 
 
-def with_fallback(widget: Any, *, html: str, text: str) -> Any:
-    """Let `widget` display as `html` or `text` where widgets do not run (exported pages, terminals); returns it."""
+def live() -> bool:
+    """Whether a Jupyter kernel runs this code, so that widgets may find somebody to show them."""
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def with_fallback(widget: Any, still: Shown) -> Any:
+    """Let `widget` display as `still` where widgets do not run (exported pages, terminals); returns it."""
     as_widget = widget._repr_mimebundle_
-    widget._repr_mimebundle_ = lambda **kwargs: {**as_widget(**kwargs), "text/html": html, "text/plain": text}
+    widget._repr_mimebundle_ = lambda **kwargs: {**as_widget(**kwargs), "text/html": still.html, "text/plain": still.text}
     return widget
 
 

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UsageError
+from utils.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,11 +164,11 @@ def show(fig: Figure, *, alt: str) -> None:
     """
     from IPython.display import display
 
-    display(bundle(fig, alt=alt, where="figures.show"), raw=True)
+    display(picture(fig, alt=alt, where="figures.show"))
 
 
-def bundle(fig: Figure, *, alt: str, where: str = "figures.bundle") -> dict[str, str]:
-    """The display data of a figure: an HTML image with alt text, and the alt text alone for terminals. Closes `fig`.
+def picture(fig: Figure, *, alt: str, where: str = "figures.picture") -> Shown:
+    """The figure as something to display: an HTML image with alt text, in a terminal the alt text alone. Closes `fig`.
 
     JupyterLab's and nbconvert's renderers for plain PNG output drop the alt text, hence HTML.
     """
@@ -179,7 +180,7 @@ def bundle(fig: Figure, *, alt: str, where: str = "figures.bundle") -> dict[str,
     source = base64.b64encode(png(fig)).decode("ascii")
     _close(fig)
     image = f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)}" width="{width}" height="{height}" style="{_IMG}">'
-    return {"text/html": image, "text/plain": f"[figure] {alt}"}
+    return Shown(image, f"[figure] {alt}")
 
 
 _IMG = "max-width:100%;height:auto;background:#fff;border-radius:4px"

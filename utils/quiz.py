@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
 from utils import card, markup
 from utils.errors import UsageError
+from utils.shown import Shown
 
 
 def ask(question: Mapping[str, Any]) -> Any:
@@ -37,8 +39,9 @@ def ask(question: Mapping[str, Any]) -> Any:
         _mark(buttons, index, right=index == question["answer"])
 
     box, buttons = card.options(question["options"], pick)
-    stem = card.text_widget(f'<div class="dl-kicker">QUESTION</div><div class="dl-text">{markup.block(question["stem"])}</div>', css=True)
-    return card.with_fallback(card.column([stem, box, feedback], "dl-card"), html=_as_html(question), text=_as_text(question))
+    kicker = f'<div class="dl-kicker">QUESTION {html.escape(str(question["id"]))}</div>'
+    stem = card.text_widget(f'{kicker}<div class="dl-text">{markup.block(question["stem"])}</div>', css=True)
+    return card.with_fallback(card.column([stem, box, feedback], "dl-card"), _still(question))
 
 
 def check(question: Mapping[str, Any]) -> None:
@@ -69,8 +72,8 @@ def verdict(question: Mapping[str, Any], chosen: int) -> str:
     letter, why = card.LETTERS[chosen], markup.inline(question["why"][chosen])
     if chosen == question["answer"]:
         return _alert(f"<b>✓ {letter} is right.</b> {why}", "var(--jp-success-color1,#2e7d32)")
-    trap = "<b>A common misconception:</b> " if chosen == question.get("trap_option") else ""
-    return _alert(f"<b>✗ {letter} is not right.</b> {trap}{why} <i>Try again.</i>", "var(--jp-error-color1,#c62828)")
+    trap = "; it is a common misconception" if chosen == question.get("trap_option") else ""
+    return _alert(f"<b>✗ {letter} is not right{trap}.</b> {why} <i>Try again.</i>", "var(--jp-error-color1,#c62828)")
 
 
 def _alert(body: str, color: str) -> str:
@@ -85,14 +88,12 @@ def _mark(buttons: list[Any], chosen: int, *, right: bool) -> None:
         button.icon = ("check" if right else "times") if here else ""
 
 
-def _as_html(question: Mapping[str, Any]) -> str:
-    rows = "".join(f"<li>{markup.inline(option)}</li>" for option in question["options"])
-    answer = question["answer"]
+def _still(question: Mapping[str, Any]) -> Shown:
+    """The question where nothing can be clicked, with the answer folded away."""
+    options, answer, stem = question["options"], question["answer"], question["stem"]
+    rows = "".join(f"<li>{markup.inline(option)}</li>" for option in options)
     solution = f"<b>{card.LETTERS[answer]}.</b> {markup.inline(question['why'][answer])}"
-    body = f'{markup.block(question["stem"])}<ol type="a">{rows}</ol><details><summary>Answer</summary>{solution}</details>'
-    return card.static("QUESTION", body)
-
-
-def _as_text(question: Mapping[str, Any]) -> str:
-    rows = [f"  {letter}) {markup.plain(option)}" for letter, option in zip(card.LETTERS, question["options"], strict=False)]
-    return "\n".join([markup.plain(question["stem"]), *rows])
+    body = f'{markup.block(stem)}<ol type="a">{rows}</ol><details><summary>Answer</summary>{solution}</details>'
+    lines = [f"  {letter}) {markup.plain(option)}" for letter, option in zip(card.LETTERS, options, strict=False)]
+    kicker = f"QUESTION {html.escape(str(question['id']))}"
+    return Shown(card.static(kicker, body), "\n".join([markup.plain(stem), *lines]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from utils import card, figures, markup
 from utils.errors import UsageError
+from utils.shown import Shown
 
 FAST = 0.4  # seconds: a figure drawn quicker follows the slider while it moves, a slower one waits until it rests
 
@@ -46,11 +47,12 @@ def explore(draw: Callable[..., Any], /, *, alt: str, **controls: Any) -> None:
     plans = {name: _plan(name, spec) for name, spec in controls.items()}
     start = time.perf_counter()
     picture = _frame(draw, alt, {name: plan["value"] for name, plan in plans.items()})
-    widgets = _make(plans, live=time.perf_counter() - start < FAST)
-    stage = _Stage(draw, alt, widgets, page=_page())
-    if widgets:
-        display(stage.controls())
-    stage.handle = display(picture, raw=True, display_id=True)
+    if not (plans and card.live()):
+        display(picture)
+        return
+    stage = _Stage(draw, alt, _make(plans, live=time.perf_counter() - start < FAST), page=_page())
+    display(stage.controls())
+    stage.handle = display(picture, display_id=True)
 
 
 @dataclass
@@ -75,7 +77,9 @@ class _Stage:
         for widget in self.widgets.values():
             widget.observe(lambda _: self.redraw(), names="value")
         self.asleep = card.text_widget("")
-        return card.row([card.style(), *self.widgets.values(), reset, self.asleep], "dl-controls", wrap=True)
+        bar = card.row([card.style(), *self.widgets.values(), reset, self.asleep], "dl-controls", wrap=True)
+        names = f"In a running notebook this figure has controls: {', '.join(map(_words, self.widgets))}."
+        return card.with_fallback(bar, Shown(f"<small>{html.escape(names)}</small>", names))
 
     def reset(self, defaults: Mapping[str, Any]) -> None:
         """Put all controls back, then draw once."""
@@ -91,7 +95,7 @@ class _Stage:
             return
         if _page() != self.page:
             self.asleep.value = "<i>The page was reloaded. If the figure does not follow, run the cell again.</i>"
-        self.handle.update(_safe_frame(self.draw, self.alt, {name: w.value for name, w in self.widgets.items()}), raw=True)
+        self.handle.update(_safe_frame(self.draw, self.alt, {name: w.value for name, w in self.widgets.items()}))
 
 
 def _page() -> str | None:
@@ -137,27 +141,31 @@ def _make(plans: Mapping[str, Mapping[str, Any]], *, live: bool) -> dict[str, An
         kwargs = {key: value for key, value in plan.items() if key != "widget"}
         slider = {"continuous_update": live, "layout": {"width": "320px"}} if "Slider" in plan["widget"] else {"layout": {"width": "auto"}}
         kind = getattr(ipywidgets, plan["widget"])
-        made[name] = kind(description=name.replace("_", " "), style={"description_width": "initial"}, **kwargs, **slider)
+        made[name] = kind(description=_words(name), style={"description_width": "initial"}, **kwargs, **slider)
     return made
 
 
-def _frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) -> dict[str, str]:
-    """The figure of one state as display data."""
+def _frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) -> Shown:
+    """The figure of one state."""
     spoken = f"{alt.rstrip('.')} ({_spell(state)})." if state and isinstance(alt, str) and alt.strip() else alt
-    return figures.bundle(draw(**state), alt=spoken, where="explore")
+    return figures.picture(draw(**state), alt=spoken, where="explore")
 
 
-def _safe_frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) -> dict[str, str]:
+def _safe_frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) -> Shown:
     """The same, or one sentence when `draw` fails."""
     try:
         return _frame(draw, alt, state)
     except Exception as error:
         text = f"There is no figure for {_spell(state)}: {type(error).__name__}: {error}"
-        return {"text/html": card.static("NO FIGURE", html.escape(text), color="var(--jp-error-color1,#c62828)"), "text/plain": text}
+        return Shown(card.static("NO FIGURE", html.escape(text), color="var(--jp-error-color1,#c62828)"), text)
 
 
 def _spell(state: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} = {value}" for name, value in state.items())
+    return ", ".join(f"{_words(name)} = {value}" for name, value in state.items())
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 @dataclass
@@ -195,7 +203,8 @@ def predict(question: str, options: Sequence[str], *, key: str, choice: str | No
     if choice is not None and choice not in options:
         raise UsageError(f"predict({key!r}): choice={choice!r} is none of the options {list(options)}.")
     _predictions[key] = _Prediction(list(options), choice)
-    display(card.with_fallback(_asking(question, key), html=_as_html(question, options, choice), text=_as_text(question, options, choice)))
+    still = _still(question, options, choice)
+    display(card.with_fallback(_asking(question, key), still) if card.live() else still)
 
 
 def _asking(question: str, key: str) -> Any:
@@ -224,15 +233,13 @@ def _note(choice: str | None) -> str:
 _NO_BUTTONS = 'No buttons here? Write choice="…" into predict(…) and run the cell again.'
 
 
-def _as_html(question: str, options: Sequence[str], choice: str | None) -> str:
+def _still(question: str, options: Sequence[str], choice: str | None) -> Shown:
+    """The question where nothing can be clicked."""
     rows = "".join(f"<li>{markup.inline(option)}</li>" for option in options)
     hint = _NO_BUTTONS if choice is None else f"Your prediction: <b>{markup.inline(choice)}</b>."
-    return card.static("PREDICT", f'{markup.block(question)}<ol type="a">{rows}</ol><i>{hint}</i>')
-
-
-def _as_text(question: str, options: Sequence[str], choice: str | None) -> str:
-    rows = [f"  {letter}) {option}" for letter, option in zip(card.LETTERS, options, strict=False)]
-    return "\n".join([f"Predict: {question}", *rows, _NO_BUTTONS if choice is None else f"Your prediction: {choice}."])
+    page = card.static("PREDICT", f'{markup.block(question)}<ol type="a">{rows}</ol><i>{hint}</i>')
+    lines = [f"  {letter}) {option}" for letter, option in zip(card.LETTERS, options, strict=False)]
+    return Shown(page, "\n".join([f"Predict: {question}", *lines, _NO_BUTTONS if choice is None else f"Your prediction: {choice}."]))
 
 
 def reveal(result: object, *, answer: str, key: str) -> None:
@@ -260,7 +267,7 @@ def reveal(result: object, *, answer: str, key: str) -> None:
     verdict, color = _compare(prediction.choice, answer)
     shown = _rows(prediction.choice, answer, str(result))
     text = "\n".join([*(f"{name}: {value}" for name, value in shown), verdict])
-    display({"text/html": card.static("RESULT", _side_by_side(shown, verdict), color=color), "text/plain": text}, raw=True)
+    display(Shown(card.static("RESULT", _side_by_side(shown, verdict), color=color), text))
 
 
 def _rows(choice: str | None, answer: str, result: str) -> list[tuple[str, str]]:
