@@ -1,6 +1,5 @@
 """Makes this folder an nbgrader course. Plain `nbgrader …` commands work here and use the settings below."""
 
-from autograder.nbgrader_parts.start_text import StartText
 from nbgrader.preprocessors import (
     CheckCellMetadata,
     ClearHiddenTests,
@@ -12,6 +11,8 @@ from nbgrader.preprocessors import (
     LockCells,
     SaveCells,
 )
+
+from autograder.nbgrader_parts.start_text import StartText
 
 c = get_config()  # noqa: F821  (given by the loader of configuration files)
 c.CourseDirectory.course_id = "dlcourse"

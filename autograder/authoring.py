@@ -223,7 +223,9 @@ def tensors(shape: Any, low: float = -6.0, high: float = 6.0, dtype: Any = None)
     return drawn.map(lambda a: torch.tensor(a, dtype=dtype or torch.float64))
 
 
-def shaped(*patterns: str, low: float = -3.0, high: float = 3.0, dtype: Any = np.float64, torch: bool = False, **more: Any) -> st.SearchStrategy:
+def shaped(
+    *patterns: str, low: float = -3.0, high: float = 3.0, dtype: Any = np.float64, torch: bool = False, **more: Any
+) -> st.SearchStrategy:
     """A call of arrays that share dimensions.
 
     Parameters
@@ -244,7 +246,9 @@ def shaped(*patterns: str, low: float = -3.0, high: float = 3.0, dtype: Any = np
 
     def of(sizes: Mapping[str, int]) -> st.SearchStrategy:
         shapes = [tuple(int(sizes.get(t, t)) for t in p.split()) for p in patterns]
-        return st.builds(Call, st.tuples(*(make(s, low, high, dtype if not torch or dtype is not np.float64 else None) for s in shapes)), keywords)
+        return st.builds(
+            Call, st.tuples(*(make(s, low, high, dtype if not torch or dtype is not np.float64 else None) for s in shapes)), keywords
+        )
 
     keywords = st.fixed_dictionaries({k: _strategy(v) for k, v in more.items()})
     return st.fixed_dictionaries(ranges).flatmap(of)

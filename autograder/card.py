@@ -19,10 +19,10 @@ _WORDS = {
     "not run": "Not run",
 }
 _CARD = Template(
-    '<div class="dlcourse-card" style="border:1px solid #d0d7de;border-left:6px solid $color;border-radius:6px;padding:10px 14px;margin:6px 0;'
-    'background:#ffffff;color:#1f2328;font-family:system-ui,sans-serif;font-size:14px;line-height:1.5;max-width:60em">'
+    '<div class="dlcourse-card" style="border:1px solid #d0d7de;border-left:6px solid $color;border-radius:6px;'
+    'padding:10px 14px;margin:6px 0;background:#ffffff;color:#1f2328;font-family:system-ui,sans-serif;font-size:14px;line-height:1.5;max-width:60em">'
     '<div><b style="color:$color">$mark $word</b> &nbsp; <code style="background:none;color:#1f2328">$exercise</code>'
-    ' &nbsp; <b>$points of $max_points points</b></div>$body</div>'
+    " &nbsp; <b>$points of $max_points points</b></div>$body</div>"
 )
 _PRE = (
     '<pre style="margin:2px 0 6px 0;padding:6px 8px;background:#f6f8fa;color:#1f2328;border-radius:4px;white-space:pre-wrap;'

@@ -36,7 +36,9 @@ class _OutOfTime(BaseException):
 
 def draw_cases(exercise: Exercise) -> list[Case]:
     """All cases of an exercise, group after group. The same list on every call and machine."""
-    return [Case(i, call, strategy) for i, group in enumerate(exercise.groups) for s in group.sources for call, strategy in _draw(s, group.n)]
+    return [
+        Case(i, call, strategy) for i, group in enumerate(exercise.groups) for s in group.sources for call, strategy in _draw(s, group.n)
+    ]
 
 
 def _draw(source: Any, n: int) -> list[tuple[Call, Any]]:
@@ -64,7 +66,7 @@ def _as_call(value: Any) -> Call:
 def _repeatable() -> Iterator[None]:
     # Hypothesis mixes in constants that it finds in the source of whatever modules are imported: cases would depend on who asks.
     empty = providers.Constants(integers=set(), floats=set(), bytes=set(), strings=set())
-    with mock.patch.object(providers, "_get_local_constants", lambda: empty):
+    with mock.patch.object(providers, "_get_local_constants", return_value=empty):
         yield
 
 
@@ -114,4 +116,3 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield plain(value)
         except TypeError:
             yield 0
-

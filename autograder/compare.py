@@ -109,7 +109,10 @@ def _value(want: np.ndarray, have: np.ndarray, rtol: float, atol: float) -> tupl
     if want.ndim == 0:
         return "value", f"is {show(have)}, not {show(want)}"
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return "value", f"differs in {int(wrong.sum())} of {want.size} entries, first at {list(at)}: {show(have[at])} instead of {show(want[at])}"
+    return (
+        "value",
+        f"differs in {int(wrong.sum())} of {want.size} entries, first at {list(at)}: {show(have[at])} instead of {show(want[at])}",
+    )
 
 
 def kind_of(value: Any) -> str:

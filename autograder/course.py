@@ -18,7 +18,9 @@ def course_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
         if (folder / "chapters").is_dir() and (folder / "nbgrader_config.py").exists():
             return folder
-    raise UnknownNameError(f"No course found in {here} or above: there is no folder with chapters/ and nbgrader_config.py. Run this inside the course.")
+    raise UnknownNameError(
+        f"No course found in {here} or above: there is no folder with chapters/ and nbgrader_config.py. Run this inside the course."
+    )
 
 
 @lru_cache(maxsize=8)

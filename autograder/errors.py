@@ -1,11 +1,11 @@
 """Errors that are meant for people.
 
-    CourseError
-    ├── AuthoringError    a chapter is written wrong
-    ├── UnknownNameError  no such chapter, exercise or student
-    ├── NotebookError     a notebook cannot be read, or is not one of ours
-    ├── SandboxError      this machine cannot lock a submission in as demanded
-    └── WireError         a student process answered with something that is not plain data
+CourseError
+├── AuthoringError    a chapter is written wrong
+├── UnknownNameError  no such chapter, exercise or student
+├── NotebookError     a notebook cannot be read, or is not one of ours
+├── SandboxError      this machine cannot lock a submission in as demanded
+└── WireError         a student process answered with something that is not plain data
 """
 
 

@@ -82,4 +82,4 @@ def _is(used: str, name: str) -> bool:
         return True
     library, _, last = used.rpartition(".")
     same_last = last == name.rpartition(".")[2]
-    return same_last and (library == "" and used.startswith(".") or library.partition(".")[0] in LIBRARIES)
+    return same_last and ((library == "" and used.startswith(".")) or library.partition(".")[0] in LIBRARIES)

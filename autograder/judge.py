@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from autograder.cases import smallest
 from autograder.compare import show
 from autograder.exercise import Case, Exercise
 from autograder.forbid import find_forbidden
-from autograder.prepared import Prepared, Wrong, entry
+from autograder.prepared import LOST, Prepared, Wrong, entry
 from autograder.student.observe import Call, Observation
 from autograder.student.probes import Missing, Oracle
 from autograder.verdict import Verdict
@@ -77,7 +78,7 @@ def _missing(student: Student, exercise: Exercise) -> str:
 
 def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[str, ...]) -> Verdict:
     exercise, cases = prepared.exercise, prepared.cases
-    seen = [o for g in range(len(exercise.groups)) for o in student.ask(prepared.probes[g], [c.call for c in cases if c.group == g])]
+    seen = _ask_all(prepared, student)
     wrong = prepared.wrong_map(seen)
     if not wrong:
         return Verdict(exercise.id, points, points, "passed", _lamps(exercise, cases, wrong), notes=notes)
@@ -87,9 +88,21 @@ def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[
     earned = _earned(exercise, cases, wrong, points)
     first = min(i for i, *_ in wrong)
     shown = _explain(prepared, student, first, next(w for (i, *_), w in wrong.items() if i == first), seen[first])
+    status = "partly" if earned else seen[first].error if seen[first].error in LOST else "failed"
     trap = name_mistake(prepared, wrong)
     teaching = next((t.text for t in exercise.traps if t.id == trap), "")
-    return Verdict(exercise.id, earned, points, "partly" if earned else "failed", lamps, **shown, trap=trap, teaching=teaching, notes=notes)
+    return Verdict(exercise.id, earned, points, status, lamps, **shown, trap=trap, teaching=teaching, notes=notes)
+
+
+def _ask_all(prepared: Prepared, student: Student) -> list[Observation]:
+    """Every case, group after group. When the exercise's time is up the rest is not tried: it ends as "time"."""
+    seen: list[Observation] = []
+    end = time.monotonic() + prepared.exercise.seconds
+    for group, probe in enumerate(prepared.probes):
+        calls = [c.call for c in prepared.cases if c.group == group]
+        late = time.monotonic() > end
+        seen += [Observation(error="time")] * len(calls) if late else student.ask(probe, calls)
+    return seen
 
 
 def _lamps(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong]) -> tuple[tuple[str, bool], ...]:
@@ -120,13 +133,18 @@ def _explain(prepared: Prepared, student: Student, index: int, wrong: Wrong, see
         return bool(found)
 
     call = case.call
-    if not (wrong.kind == "error" and seen.error in ("time", "memory", "died")):
+    if not (wrong.kind == "error" and seen.error in LOST):
         call = smallest(case, fails)
     if id(call) in last:
         seen, expected, wrong = last[id(call)]
     else:
         expected = next((e[index] for e in prepared.expected), Observation())
-    return {"message": wrong.text, "where": seen.where, "counterexample": describe(prepared.exercise, case.group, call), **_pair(expected, seen, wrong)}
+    return {
+        "message": wrong.text,
+        "where": seen.where,
+        "counterexample": describe(prepared.exercise, case.group, call),
+        **_pair(expected, seen, wrong),
+    }
 
 
 def _nearest(prepared: Prepared, group: int, call: Call, seen: Observation) -> tuple[Observation, Wrong] | None:
@@ -214,4 +232,3 @@ def same_program(one: str, other: str) -> bool:
     except (SyntaxError, ValueError):
         return one.split() == other.split()
     return trees[0] == trees[1] or not ast.parse(one).body
-

@@ -95,6 +95,7 @@ def grade_quiz(chapter: str) -> None:
 def questions(chapter: str) -> None:
     """Show every question of a chapter as a widget that answers at once."""
     from IPython.display import display
+
     from utils.quiz import ask
 
     for q in _course()[chapter].questions:

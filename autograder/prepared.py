@@ -77,7 +77,9 @@ class Prepared:
         seen = self.run(implementation, group, Call(*doubled((call.args, dict(call.kwargs)))))
         if seen.error and seen.error not in REFUSALS:
             name = self.exercise.groups[group].name
-            raise AuthoringError(f"{self.exercise.id}, group {name!r}: the {implementation.id} raised {seen.error}: {seen.message} on {call}")
+            raise AuthoringError(
+                f"{self.exercise.id}, group {name!r}: the {implementation.id} raised {seen.error}: {seen.message} on {call}"
+            )
         return seen
 
     def wrong_map(self, seen: list[Observation]) -> dict[tuple, Wrong]:
@@ -93,7 +95,7 @@ class Prepared:
         if seen.error:
             refused = seen.error == expected.error
             text = f"Your code raised {seen.error}: {seen.message}" if seen.message else f"Your code raised {seen.error}."
-            return [] if refused else [Wrong("", "error", _LOST.get(seen.error, text), ("error", seen.error))]
+            return [] if refused else [Wrong("", "error", LOST.get(seen.error, text), ("error", seen.error))]
         if expected.error:
             text = f"Your code accepted an input that it must refuse with {expected.error}."
             return [Wrong("", "raises", text, ("accepted", expected.error))]
@@ -131,7 +133,8 @@ class Prepared:
         return tuple(next((v for v in o if v is not None), d) for o, d in zip(own, by_dtype))  # type: ignore[return-value]
 
 
-_LOST = {
+#: How a process can be lost on a case, and what a learner is told.
+LOST = {
     "time": "Your code did not finish in time.",
     "memory": "Your code needs more memory than it may have.",
     "died": "Your code ended the process it runs in.",
@@ -224,7 +227,6 @@ def _names(code: Any) -> set[str]:
 
 def _filled(cell: Any) -> bool:
     try:
-        cell.cell_contents
+        return cell.cell_contents is not None
     except ValueError:
         return False
-    return True

@@ -76,7 +76,7 @@ def as_markdown(questions: Sequence[Question]) -> str:
 def answer_sheet(questions: Sequence[Question], right: bool = False) -> str:
     """The cell in which a learner answers; filled in with the `right` letters in the instructor edition."""
     rows = "\n".join(f'    "{q.id}": "{LETTERS[q.answer] if right else ""}",' for q in questions)
-    return f"# One letter for each question, for example \"b\".\nanswers = {{\n{rows}\n}}"
+    return f'# One letter for each question, for example "b".\nanswers = {{\n{rows}\n}}'
 
 
 def mark(questions: Sequence[Question], answers: Any) -> list[Marked]:

@@ -1,6 +1,7 @@
 """Judge solutions outside of a course run: one file, or one notebook on the learner's own machine."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from autograder.chapter import Chapter
 from autograder.judge import judge
@@ -29,5 +30,7 @@ def judge_with(zygote: Zygote, chapter: Chapter, sources: Mapping[str, str]) -> 
     """Judge each solution in a fork of its own."""
     for id, source in sources.items():
         prepared, task = chapter.prepared[id], chapter.tasks[id]
-        with zygote.submission(chapter.setup, source, name=id, forbid=prepared.exercise.forbid) as student:
+        exercise = prepared.exercise
+        limits = replace(zygote.limits, call=exercise.seconds / 2, ask=exercise.seconds)
+        with zygote.submission(chapter.setup, source, name=id, forbid=exercise.forbid, limits=limits) as student:
             yield judge(prepared, student, points=task.points, source=source, start=task.start)

@@ -50,5 +50,7 @@ def _replace(new: Path, old: Path) -> Path:
 
 def _extra(root: Path, chapters: Sequence[Chapter], made: set[Path]) -> list[Path]:
     folders = [root / kind / c.name for kind in ("source", "release") for c in chapters]
-    found = {p.relative_to(root) for f in folders if f.exists() for p in f.rglob("*") if p.is_file() and ".ipynb_checkpoints" not in p.parts}
+    found = {
+        p.relative_to(root) for f in folders if f.exists() for p in f.rglob("*") if p.is_file() and ".ipynb_checkpoints" not in p.parts
+    }
     return list(found - made)

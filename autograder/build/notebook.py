@@ -11,16 +11,18 @@ from autograder.quiz_verdict import quiz_id
 
 _RULES = dedent("""\
     > **How this notebook works.** Every exercise has a card (what to write), a cell with a gap, and a cell that {verdict}.
-    > Replace `raise NotImplementedError()`; keep the names and arguments. An exercise runs with the set-up cell and its own cell alone.
+    > Replace `raise NotImplementedError()`; keep the names and arguments. An exercise
+    > runs with the set-up cell and its own cell alone.
     >
-    > These rules hold for all exercises: inputs stay unchanged; NumPy floating-point warnings count as failures; results have the stated shape;
-    > a float may be a Python float, a NumPy scalar or a 0-d array. Points come by groups of cases, and inputs that you do not see are tried too.""")
+    > These rules hold for all exercises: inputs stay unchanged; NumPy floating-point warnings count as failures; results have
+    > the stated shape; a float may be a Python float, a NumPy scalar or a 0-d array. Points come by groups of cases, and inputs
+    > that you do not see are tried too.""")
 CLASS = "checks the first things; the rest is graded after you submit"
 SELF = "gives the verdict: points, the smallest input that fails, and what probably happened"
 
 
 def cell_id(id: str) -> str:
-    """The nbgrader id of the cell that is graded: "activations-stable-sigmoid". Only letters, digits, - and _ pass nbgrader's own editor."""
+    """The nbgrader id of the cell that is graded: "activations-stable-sigmoid". Only letters, digits, - and _ pass nbgrader's editor."""
     return id.replace(".", "-")
 
 
@@ -76,7 +78,9 @@ def _source_cells(chapter: Chapter, cell: Cell) -> Iterator[NotebookNode]:
         case "quiz":
             yield v4.new_markdown_cell(as_markdown(chapter.questions))
             id = quiz_id(chapter.name)
-            yield _marked(answer_sheet(chapter.questions, right=True), solution_id(id), solution=True, start=answer_sheet(chapter.questions))
+            yield _marked(
+                answer_sheet(chapter.questions, right=True), solution_id(id), solution=True, start=answer_sheet(chapter.questions)
+            )
             asserts = 'assert set(answers.values()) <= set("abcdef") | {""}, "one letter for each question"'
             hidden = _hidden(f'grade_quiz("{chapter.name}")', "grade_quiz", asserts)
             yield _marked(hidden, cell_id(id), points=float(len(chapter.questions)))

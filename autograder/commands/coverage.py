@@ -21,7 +21,9 @@ def coverage(names: tuple[str, ...], as_json: bool) -> None:
     chosen = [find_chapter(root, n) for n in names] or list(chapters(root).values())
     found = [coverage_of(c) for c in chosen]
     if as_json:
-        click.echo(json.dumps([{"chapter": c.chapter, "objectives": c.by_objective, "missing": c.missing, "unknown": c.unknown} for c in found]))
+        click.echo(
+            json.dumps([{"chapter": c.chapter, "objectives": c.by_objective, "missing": c.missing, "unknown": c.unknown} for c in found])
+        )
     else:
         for c in found:
             _print(c, details=bool(names))
