@@ -93,7 +93,7 @@ def _still(question: Mapping[str, Any]) -> Shown:
     options, answer, stem = question["options"], question["answer"], question["stem"]
     rows = "".join(f"<li>{markup.inline(option)}</li>" for option in options)
     solution = f"<b>{card.LETTERS[answer]}.</b> {markup.inline(question['why'][answer])}"
-    body = f'{markup.block(stem)}<ol type="a">{rows}</ol><details><summary>Answer</summary>{solution}</details>'
+    body = f'{markup.block(stem)}<ol style="list-style-type:lower-alpha">{rows}</ol><details><summary>Answer</summary>{solution}</details>'
     lines = [f"  {letter}) {markup.plain(option)}" for letter, option in zip(card.LETTERS, options, strict=False)]
     kicker = f"QUESTION {html.escape(str(question['id']))}"
     return Shown(card.static(kicker, body), "\n".join([markup.plain(stem), *lines]))

@@ -230,14 +230,14 @@ def _note(choice: str | None) -> str:
     return f'<span role="alert" class="dl-text">Your prediction: <b>{markup.inline(choice)}</b>. Now run the next cell.</span>'
 
 
-_NO_BUTTONS = 'No buttons here? Write choice="…" into predict(…) and run the cell again.'
+_NO_BUTTONS = 'Run this cell to choose. Where there are no buttons, write choice="…" into predict(…).'
 
 
 def _still(question: str, options: Sequence[str], choice: str | None) -> Shown:
     """The question where nothing can be clicked."""
     rows = "".join(f"<li>{markup.inline(option)}</li>" for option in options)
     hint = _NO_BUTTONS if choice is None else f"Your prediction: <b>{markup.inline(choice)}</b>."
-    page = card.static("PREDICT", f'{markup.block(question)}<ol type="a">{rows}</ol><i>{hint}</i>')
+    page = card.static("PREDICT", f'{markup.block(question)}<ol style="list-style-type:lower-alpha">{rows}</ol><i>{hint}</i>')
     lines = [f"  {letter}) {option}" for letter, option in zip(card.LETTERS, options, strict=False)]
     return Shown(page, "\n".join([f"Predict: {question}", *lines, _NO_BUTTONS if choice is None else f"Your prediction: {choice}."]))
 
