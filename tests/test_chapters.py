@@ -8,7 +8,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from conftest import CHAPTERS, ROOT, Inside, verdict_on
+from support import CHAPTERS, ROOT, Inside, verdict_on
 
 from autograder.build.notebook import self_study_notebook
 from autograder.chapter import Chapter

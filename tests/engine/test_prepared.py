@@ -1,0 +1,90 @@
+import cloudpickle
+import numpy as np
+import pytest
+import torch
+
+from autograder.authoring import arrays, call, exercise, group, shaped, st
+from autograder.cases import draw_cases
+from autograder.errors import AuthoringError
+from autograder.prepared import Prepared, doubled, pack_probe
+
+
+def secret_helper(z):
+    return z * 2
+
+
+def make(**body):
+    body.setdefault("reference", lambda z: z)
+    body.setdefault("cases", {"values": arrays((2,))})
+    return exercise("t.x", names="f", covers=[])(type("X", (), body))
+
+
+def test_cases_are_the_same_on_every_draw():
+    ex = make(cases={"values": arrays([(3,), (2, 2)]), "more": shaped("N C", "C", N=(1, 5), C=(1, 3))})
+    assert repr(draw_cases(ex)) == repr(draw_cases(ex))
+
+
+def test_shaped_arrays_share_their_dimensions():
+    ex = make(cases={"values": shaped("N C", "C", "3", N=(1, 5), C=(1, 3), T=st.sampled_from([1, 2]))})
+    for case in draw_cases(ex):
+        x, alpha, third = case.call.args
+        assert (x.shape[1], third.shape) == (alpha.size, (3,))
+        assert case.call.kwargs["T"] in (1, 2)
+
+
+def test_a_group_may_mix_fixed_calls_and_strategies():
+    ex = make(cases={"values": group([call(np.ones(1)), arrays((2,))], n=5)})
+    assert len(draw_cases(ex)) == 6
+
+
+def test_the_reference_works_in_double_precision():
+    value = doubled((np.ones(2, np.float32), [torch.ones(1)], {"n": 3}))
+    assert value[0].dtype == np.float64
+    assert value[1][0].dtype == torch.float64
+    assert value[2] == {"n": 3}
+
+
+def test_a_probe_that_names_what_the_reference_is_made_of_is_refused():
+    ex = make(reference=lambda z: secret_helper(z), probe=lambda submission, z: secret_helper(submission.f(z)))
+    with pytest.raises(AuthoringError, match="secret_helper"):
+        pack_probe(ex, ex.groups[0])
+
+
+def test_a_packed_probe_works_on_the_other_side():
+    ex = make(probe=lambda submission, z: float(np.sum(submission.f(z))))
+    probe = cloudpickle.loads(pack_probe(ex, ex.groups[0]))
+    assert probe(type("S", (), {"f": staticmethod(lambda z: z + 1)}), np.zeros(3)) == 3.0
+
+
+def test_a_reference_may_refuse_an_input():
+    def positive(z):
+        if z.min() < 0:
+            raise ValueError("negative")
+        return z
+
+    prepared = Prepared(make(reference=positive, cases={"refuses": call(np.array([-1.0]))}))
+    case, expected = prepared.cases[0], prepared.expected[0][0]
+    accepted = prepared.run(prepared.exercise.reference, 0, call(np.array([1.0])))
+    assert expected.error == "ValueError"
+    assert prepared.wrongs(0, case.call, expected, expected) == []
+    assert prepared.wrongs(0, case.call, accepted, expected)[0].kind == "raises"
+
+
+def test_a_broken_reference_is_the_authors_error():
+    with pytest.raises(AuthoringError, match="ZeroDivisionError"):
+        _ = Prepared(make(reference=lambda z: 1 / 0)).expected
+
+
+def test_tolerance_follows_the_lowest_precision():
+    prepared = Prepared(make())
+    rules = prepared.exercise.groups[0]
+    assert prepared.tolerance(rules, call(np.ones(1, np.float32), np.ones(1)))[0] == 1e-4
+    assert prepared.tolerance(rules, call(3))[0] == 1e-7
+
+
+@pytest.mark.parametrize("missing", ["cases", "reference"])
+def test_an_incomplete_exercise_says_what_is_missing(missing):
+    with pytest.raises(AuthoringError, match=missing):
+        make(**{missing: None}) if missing == "cases" else exercise("t.x", names="f", covers=[])(
+            type("X", (), {"cases": {"v": arrays((1,))}})
+        )
