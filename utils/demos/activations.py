@@ -130,6 +130,11 @@ def walk(x, target, rate, steps, start=(0.0, 0.0)):
     return np.array(path)
 
 
+def equally_long(x, other):
+    """`x` scaled to the mean squared length of `other`, so that one learning rate suits both."""
+    return x * np.sqrt((other**2).sum() / (x**2).sum())
+
+
 def zigzag_path(rate=0.8, steps=40):
     """Two weights learn from positive inputs and from the same inputs centred, one example a step."""
     fig, axes = figures.new(ncols=2, height=4.0, sharex=True, sharey=True)
@@ -138,7 +143,7 @@ def zigzag_path(rate=0.8, steps=40):
     target = np.array([1.0, -1.0])
     grid = np.linspace(-1.2, 2.2, 60), np.linspace(-2.2, 1.2, 60)
     mesh = np.stack(np.meshgrid(*grid), axis=-1)
-    for ax, x, title in zip(axes, (positive, 2 * (positive - positive.mean(0))), ("positive inputs", "centred inputs"), strict=True):
+    for ax, x, title in zip(axes, (positive, equally_long(positive - positive.mean(0), positive)), ("positive inputs", "centred inputs"), strict=True):
         loss = (((mesh - target) @ x.T) ** 2).mean(-1) / 2
         ax.contour(*grid, np.sqrt(loss), levels=9, colors="#94a4a2", linewidths=0.8)
         path = walk(x, target, rate, steps)
@@ -146,11 +151,11 @@ def zigzag_path(rate=0.8, steps=40):
         ax.plot(*target, "*", ms=14, color="#222222")
         step = np.diff(path, axis=0)
         same = (step[:, 0] * step[:, 1] > 0).mean()
-        figures.label(ax, "weight 1", "weight 2" if ax is axes[0] else "", f"{title}: {100 * same:.0f} % of steps along one sign")
+        figures.label(ax, "weight 1", "weight 2" if ax is axes[0] else "", title)
         ax.set(xlim=(-1.2, 2.2), ylim=(-2.2, 1.2), aspect="equal")
         left = np.linalg.norm(path[-1] - target)
         ax.text(
-            -1.1, -2.05, f"distance to the goal after {steps} steps: {left:.2f}", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1}
+            -1.1, -2.05, f"{100 * same:.0f} % of steps move both weights the same way\ndistance left after {steps} steps: {left:.2f}", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1}
         )
     return fig
 
@@ -158,10 +163,10 @@ def zigzag_path(rate=0.8, steps=40):
 _KINDS = {"ReLU": nn.ReLU, "LeakyReLU": nn.LeakyReLU, "GELU": nn.GELU}
 
 
-def train_with_spike(activation="ReLU", batch_norm=False, rate=0.1, spike=100.0, steps=60, at=20):
+def train_with_spike(activation="ReLU", batch_norm=False, rate=0.3, spike=30.0, steps=60, at=20):
     """Train a small net on digits; at one step the learning rate is `spike` times as large. Returns the share of dead units per step."""
     torch.manual_seed(0)
-    images, labels, *_ = (torch.tensor(part) for part in data.digits(standardize=True))
+    images, labels, *_ = (torch.tensor(part) for part in data.digits())
     layers, d = [], 64
     for _ in range(2):
         layers += [nn.Linear(d, 100), *([nn.BatchNorm1d(100)] if batch_norm else []), _KINDS[activation]()]
@@ -196,7 +201,7 @@ def share_of_dead(net, images):
     return torch.cat(dead).float().mean().item()
 
 
-def dead_layer(spike=100.0, activation="ReLU", batch_norm=False):
+def dead_layer(spike=30.0, activation="ReLU", batch_norm=False):
     """Share of dead units and the loss, step by step, around one step that is too large."""
     fig, (left, right) = figures.new(ncols=2, height=3.3)
     dead, losses = train_with_spike(activation, batch_norm, spike=spike)
@@ -223,16 +228,16 @@ _PAIRS = {
 }
 
 
-def spread_and_gradient(function, gain, depth, width=256):
+def spread_and_gradient(function, gain, depth, width=128):
     """Over the layers of a random net: how much activations vary over examples, and the gradient that arrives there."""
     generator = torch.Generator().manual_seed(0)
-    h = torch.randn(128, width, generator=generator, requires_grad=True)
+    h = torch.randn(128, width, generator=generator, dtype=torch.float64, requires_grad=True)
     kept = []
     for _ in range(depth):
-        h = function(h @ torch.randn(width, width, generator=generator) * (gain / math.sqrt(width)))
+        h = function(h @ torch.randn(width, width, generator=generator, dtype=torch.float64) * (gain / math.sqrt(width)))
         h.retain_grad()
         kept.append(h)
-    h.backward(torch.randn(h.shape, generator=generator))
+    h.backward(torch.randn(h.shape, generator=generator, dtype=torch.float64))
     spread = [a.detach().std(dim=0).square().mean().sqrt().item() for a in kept]
     return np.array(spread), np.array([a.grad.square().mean().sqrt().item() for a in kept])
 
@@ -246,6 +251,7 @@ def depth_profile(depth=20):
         left.semilogy(layers, spread, color=color, ls=style, label=name)
         right.semilogy(layers, gradient, color=color, ls=style)
     left.legend(loc="lower left")
+    left.set_xticks(range(5, depth + 1, 5))
     figures.label(left, "layer", "spread over the examples", "Signal, input to output")
     figures.label(right, "layer", "size of the gradient", "Gradient, output to input")
     return fig

@@ -1,0 +1,1894 @@
+"""The hidden side of chapter 4: reference, cases and known misconceptions of every exercise."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autograder.authoring import arrays, call, exercise, group, normal, right, shaped, st, tensors, trap
+
+_erf = np.vectorize(math.erf, otypes=[float])
+
+
+def _sigmoid(z):
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(np.asarray(z).dtype)
+
+
+def _softmax(z, axis=-1):
+    e = np.exp(z - z.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------- relu family
+
+
+def _only_relu(submission, z):
+    return submission.relu(z)
+
+
+def _only_leaky(submission, z, **settings):
+    return submission.leaky_relu(z, **settings)
+
+
+def _only_elu(submission, z, **settings):
+    return submission.elu(z, **settings)
+
+
+def _relu(z):
+    return np.maximum(z, 0.0)
+
+
+def _leaky(z, alpha=0.01):
+    return np.where(z > 0, z, alpha * z)
+
+
+def _elu(z, alpha=1.0):
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0)))
+
+
+_SLOPES = st.sampled_from([0.01, 0.25, 1.5, -0.5])
+
+
+@exercise("activations.relu-family", names="relu leaky_relu elu", covers=["activations.relu", "activations.leaky", "scratch.activations-code"], forbid=["torch", "scipy"])
+class ReluFamily:
+    class reference:
+        relu = _relu
+        leaky_relu = _leaky
+        elu = _elu
+
+    cases = {
+        "values": group([call(arrays([(7,), (3, 4)])), call(np.array(-0.5)), call(np.array(2.5)), call(np.empty((0,)))], probe=_only_relu),
+        "leaky": group([call(arrays([(7,), (3, 4)]), alpha=_SLOPES), call(arrays([(5,)])), call(np.array([-3.0, 3.0]), alpha=2.0)], probe=_only_leaky),
+        "elu": group([call(arrays([(7,), (3, 4)]), alpha=st.sampled_from([0.5, 1.0, 1.7])), call(arrays([(5,)]))], probe=_only_elu),
+        "stability": group([call(np.array([1e4, -1e4, 0.5])), call(np.array([[900.0, -2.0]]), alpha=0.7)], probe=_only_elu),
+    }
+
+    @trap("max(alpha z, z) picks the wrong branch as soon as alpha exceeds 1. Choose the branch by the sign of z.")
+    class leaky_by_maximum:
+        relu = _relu
+        elu = _elu
+
+        def leaky_relu(z, alpha=0.01):
+            return np.maximum(alpha * z, z)
+
+    @trap("The small slope belongs to the negative side; positive inputs pass unchanged.")
+    class leaky_on_the_wrong_side:
+        relu = _relu
+        elu = _elu
+
+        def leaky_relu(z, alpha=0.01):
+            return np.where(z > 0, alpha * z, z)
+
+    @trap("This slope is always 0.01: use the argument alpha.")
+    class alpha_ignored:
+        relu = _relu
+        elu = _elu
+
+        def leaky_relu(z, alpha=0.01):
+            return np.where(z > 0, z, 0.01 * z)
+
+    @trap("np.where evaluates both branches, so exp overflows for large positive z that it then throws away. Put min(z, 0) into the exponent.")
+    class elu_overflows:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return np.where(z > 0, z, alpha * (np.exp(z) - 1))
+
+    @trap("ELU's negative side is alpha (e^z − 1): without the −1 the function jumps at 0.")
+    class elu_without_minus_one:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return np.where(z > 0, z, alpha * np.exp(np.minimum(z, 0)))
+
+    @trap("alpha scales the whole negative branch of ELU, alpha (e^z − 1); yours stands elsewhere or is missing.")
+    class elu_without_alpha:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+
+    @trap("alpha multiplies (e^z − 1), not z in the exponent.")
+    class elu_alpha_in_the_exponent:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return np.where(z > 0, z, np.expm1(alpha * np.minimum(z, 0)))
+
+    @trap("This is ReLU's derivative (0 or 1). ReLU itself hands positive values on: max(0, z).")
+    class relu_derivative:
+        leaky_relu = _leaky
+        elu = _elu
+
+        def relu(z):
+            return (z > 0).astype(float)
+
+    @trap("This is the absolute value: negative inputs must become 0, not change sign.")
+    class absolute_value:
+        leaky_relu = _leaky
+        elu = _elu
+
+        def relu(z):
+            return np.abs(z)
+
+    @right("products with masks")
+    class with_masks:
+        def relu(z):
+            return z * (z > 0)
+
+        def leaky_relu(z, alpha=0.01):
+            return z * (z > 0) + alpha * z * (z <= 0)
+
+        def elu(z, alpha=1.0):
+            return np.maximum(z, 0) + alpha * (np.exp(np.minimum(z, 0)) - 1)
+
+    @right("one element at a time")
+    class one_by_one:
+        def relu(z):
+            return np.vectorize(lambda v: v if v > 0 else 0.0, otypes=[float])(z)
+
+        def leaky_relu(z, alpha=0.01):
+            return np.vectorize(lambda v: v if v > 0 else alpha * v, otypes=[float])(z)
+
+        def elu(z, alpha=1.0):
+            return np.vectorize(lambda v: v if v > 0 else alpha * (math.exp(v) - 1), otypes=[float])(z)
+
+
+# ------------------------------------------------------------------------------------------------------------------- sigmoid
+
+
+def _only_sigmoid(submission, z):
+    return submission.sigmoid(z)
+
+
+def _only_dsigmoid(submission, z):
+    return submission.dsigmoid(z)
+
+
+_ANY_SHAPE = [(7,), (3, 4), (2, 1, 3), ()]
+
+
+@exercise(
+    "activations.stable-sigmoid",
+    names="sigmoid dsigmoid",
+    covers=["activations.sigmoid", "activations.max-derivative", "scratch.activations-code"],
+    forbid=["torch", "scipy"],
+    keeps_dtype=True,
+)
+class StableSigmoid:
+    class reference:
+        def sigmoid(z):
+            return torch.sigmoid(torch.as_tensor(z))
+
+        def dsigmoid(z):
+            s = torch.sigmoid(torch.as_tensor(z))
+            return s * (1 - s)
+
+    def probe(submission, z):
+        return {"sigmoid": submission.sigmoid(z), "dsigmoid": submission.dsigmoid(z)}
+
+    cases = {
+        "values": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.3)), call(np.empty((0,))), call(np.linspace(-27, 27, 13))], probe=_only_sigmoid, atol=1e-12),
+        "derivative": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 7)), call(np.empty((0, 2)))], probe=_only_dsigmoid, atol=1e-12),
+        "stability": [
+            call(np.array([-800.0, -2.0, 1.5])),
+            call(np.array([800.0, -2.0, 1.5])),
+            call(arrays([(4,), (2, 3)], -1e4, 1e4)),
+            call(np.array([-1e4, 1e4, 0.7], np.float32)),
+            call(np.array([-95.0, 0.7], np.float32)),
+            call(np.array([95.0, 0.7], np.float32)),
+        ],
+        "dtype": [call(arrays([(5,), (2, 3)], -8, 8, dtype=np.float32)), call(np.array(1.25, np.float32)), call(np.empty((0,), np.float32))],
+    }
+
+    @trap("exp(−z) overflows for very negative z. Let the exponent never be positive: build both cases from exp(−|z|).")
+    class naive:
+        def sigmoid(z):
+            return 1 / (1 + np.exp(-z))
+
+        def dsigmoid(z):
+            s = 1 / (1 + np.exp(-z))
+            return s * (1 - s)
+
+    @trap("e^z/(1+e^z) is safe for negative z only: at z = 800 it is inf/inf = nan. Use the other form for z ≥ 0, or exp(−|z|) in both.")
+    class exponential_on_top:
+        def sigmoid(z):
+            e = np.exp(z)
+            return e / (1 + e)
+
+        def dsigmoid(z):
+            e = np.exp(z)
+            s = e / (1 + e)
+            return s * (1 - s)
+
+    @trap("np.where evaluates BOTH branches for every entry, so the branch you throw away still overflows. Put −|z| into the exponent of both.")
+    class both_branches:
+        def sigmoid(z):
+            return np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))
+
+        def dsigmoid(z):
+            s = np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))
+            return s * (1 - s)
+
+    @trap("s(1−s) is the derivative in terms of the OUTPUT s = sigmoid(z). You put z itself in: compute the sigmoid first.")
+    class derivative_of_the_input:
+        sigmoid = _sigmoid
+
+        def dsigmoid(z):
+            return z * (1 - z)
+
+    @trap("1 − s² is the derivative of tanh. For the sigmoid it is s(1−s), with its peak 0.25 at z = 0.")
+    class derivative_of_tanh:
+        sigmoid = _sigmoid
+
+        def dsigmoid(z):
+            return 1 - _sigmoid(z) ** 2
+
+    @trap("Your derivative applies the sigmoid once more to a value that went through it already. It takes z, not sigmoid(z).")
+    class sigmoid_twice:
+        sigmoid = _sigmoid
+
+        def dsigmoid(z):
+            s = _sigmoid(_sigmoid(z))
+            return s * (1 - s)
+
+    @trap("A result allocated with np.zeros (or np.array of Python floats) is float64, whatever z was. Keep the dtype: np.empty_like(z), or .astype(z.dtype).")
+    class float64_result:
+        def sigmoid(z):
+            out = np.zeros(z.shape)
+            out[...] = _sigmoid(z)
+            return out
+
+        def dsigmoid(z):
+            s = np.zeros(z.shape)
+            s[...] = _sigmoid(z)
+            return s * (1 - s)
+
+    @trap("exp(−|z|) alone loses the sign: your sigmoid(−2) equals sigmoid(2). For z < 0 use e/(1+e).")
+    class sign_lost:
+        def sigmoid(z):
+            return 1 / (1 + np.exp(-np.abs(z)))
+
+        def dsigmoid(z):
+            s = 1 / (1 + np.exp(-np.abs(z)))
+            return s * (1 - s)
+
+    @trap("Clipping z to a narrow range avoids the overflow but changes the value: sigmoid(−25) is 1.4e−11, not sigmoid of your bound. No clipping is needed.")
+    class clipped:
+        def sigmoid(z):
+            return 1 / (1 + np.exp(-np.clip(z, -20, 20)))
+
+        def dsigmoid(z):
+            s = 1 / (1 + np.exp(-np.clip(z, -20, 20)))
+            return s * (1 - s)
+
+    @right("through tanh")
+    class through_tanh:
+        def sigmoid(z):
+            return (0.5 * (1 + np.tanh(z / 2))).astype(z.dtype)
+
+        def dsigmoid(z):
+            return (0.25 * (1 - np.tanh(z / 2) ** 2)).astype(z.dtype)
+
+    @right("masks and a preallocated result")
+    class with_masks:
+        def sigmoid(z):
+            out, positive = np.empty_like(z), z >= 0
+            out[positive] = 1 / (1 + np.exp(-z[positive]))
+            e = np.exp(z[~positive])
+            out[~positive] = e / (1 + e)
+            return out
+
+        def dsigmoid(z):
+            e = np.exp(-np.abs(z))
+            return e / (1 + e) ** 2
+
+    @right("one element at a time")
+    class one_by_one:
+        def sigmoid(z):
+            one = lambda v: 1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v))
+            return np.array([one(float(v)) for v in z.ravel()], dtype=z.dtype).reshape(z.shape)
+
+        def dsigmoid(z):
+            s = _sigmoid(z)
+            return s - s**2
+
+
+# ---------------------------------------------------------------------------------------------------------------------- tanh
+
+
+def _only_tanh(submission, z):
+    return submission.tanh(z)
+
+
+def _only_dtanh(submission, z):
+    return submission.dtanh(z)
+
+
+def _tanh(z):
+    return 2 * _sigmoid(2 * z) - 1
+
+
+_NO_TANH = ["np.tanh", "np.sinh", "np.cosh", "math.tanh", "math.sinh", "math.cosh", "cmath", "torch", "scipy"]
+
+
+@exercise("activations.stable-tanh", names="tanh dtanh", covers=["activations.tanh"], forbid=_NO_TANH)
+class StableTanh:
+    class reference:
+        def tanh(z):
+            return torch.tanh(torch.as_tensor(z))
+
+        def dtanh(z):
+            return 1 - torch.tanh(torch.as_tensor(z)) ** 2
+
+    def probe(submission, z):
+        return {"tanh": submission.tanh(z), "dtanh": submission.dtanh(z)}
+
+    cases = {
+        "values": group([call(arrays([(9,), (3, 4)], -14, 14)), call(np.array(-0.4)), call(np.empty((0,)))], probe=_only_tanh, atol=1e-11),
+        "derivative": group([call(arrays([(9,), (3, 4)], -8, 8)), call(np.array(0.0)), call(np.linspace(-2, 2, 9)), call(np.empty((0,)))], probe=_only_dtanh, atol=1e-11),
+        "stability": [
+            call(np.array([400.0, 0.5])),
+            call(np.array([-400.0, 0.5])),
+            call(np.array([800.0, -0.5])),
+            call(np.array([-800.0, -0.5])),
+            call(arrays([(4,), (2, 2)], -1e4, 1e4)),
+        ],
+    }
+
+    @trap("The textbook form ends as inf/inf = nan from |z| = 710 on. Divide by the larger exponential: only exp(−2|z|) may appear.")
+    class textbook:
+        def tanh(z):
+            return (np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z))
+
+        def dtanh(z):
+            return 1 - ((np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z))) ** 2
+
+    @trap("2·sigmoid(z) − 1 is tanh(z/2). The argument doubles too: 2·sigmoid(2z) − 1.")
+    class half_the_argument:
+        def tanh(z):
+            return 2 * _sigmoid(z) - 1
+
+        def dtanh(z):
+            return 1 - (2 * _sigmoid(z) - 1) ** 2
+
+    @trap("With |z| alone the sign is lost: tanh is odd, tanh(−1) = −tanh(1). Multiply by sign(z).")
+    class sign_lost:
+        def tanh(z):
+            e = np.exp(-2 * np.abs(z))
+            return (1 - e) / (1 + e)
+
+        def dtanh(z):
+            e = np.exp(-2 * np.abs(z))
+            return 1 - ((1 - e) / (1 + e)) ** 2
+
+    @trap("exp(−2z) overflows for z below −355. This form is right for z ≥ 0 only; use |z| and put the sign back.")
+    class one_sided:
+        def tanh(z):
+            return 2 / (1 + np.exp(-2 * z)) - 1
+
+        def dtanh(z):
+            return 1 - (2 / (1 + np.exp(-2 * z)) - 1) ** 2
+
+    @trap("exp(2z) overflows for z above 355 and ends as inf/inf = nan. This form is right for z ≤ 0 only; use |z| and put the sign back.")
+    class other_sided:
+        def tanh(z):
+            return (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)
+
+        def dtanh(z):
+            return 1 - ((np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)) ** 2
+
+    @trap("The derivative is 1 − tanh². You left out the square, so it does not fall off on both sides.")
+    class square_missing:
+        tanh = _tanh
+
+        def dtanh(z):
+            return 1 - _tanh(z)
+
+    @trap("t(1−t) is the pattern of the sigmoid's derivative. For tanh it is 1 − t², with its peak 1 at z = 0.")
+    class derivative_of_sigmoid:
+        tanh = _tanh
+
+        def dtanh(z):
+            return _tanh(z) * (1 - _tanh(z))
+
+    @trap("1 − t² is in terms of the OUTPUT t = tanh(z). You squared z itself.")
+    class derivative_of_the_input:
+        tanh = _tanh
+
+        def dtanh(z):
+            return 1 - z**2
+
+    @trap("Through 2·sigmoid(2z) − 1 the chain rule brings two factors of 2: the derivative is 4 s(1−s) at 2z, and its peak is 1.")
+    class chain_rule_forgotten:
+        tanh = _tanh
+
+        def dtanh(z):
+            s = _sigmoid(2 * z)
+            return 2 * s * (1 - s)
+
+    @right("exp(−2|z|) and the sign")
+    class with_sign:
+        def tanh(z):
+            e = np.exp(-2 * np.abs(z))
+            return np.sign(z) * (1 - e) / (1 + e)
+
+        def dtanh(z):
+            e = np.exp(-2 * np.abs(z))
+            return 4 * e / (1 + e) ** 2
+
+    @right("expm1 where z is negative")
+    class with_expm1:
+        def tanh(z):
+            m = np.expm1(-2 * np.abs(z))
+            return np.copysign(-m / (m + 2), z)
+
+        def dtanh(z):
+            s = _sigmoid(2 * z)
+            return 4 * s * (1 - s)
+
+    @right("one element at a time")
+    class one_by_one:
+        def tanh(z):
+            def one(v):
+                if v < 0:
+                    return -one(-v)
+                return (1 - math.exp(-2 * v)) / (1 + math.exp(-2 * v))
+
+            return np.array([one(v) for v in z.ravel()]).reshape(z.shape)
+
+        def dtanh(z):
+            return 1 - np.square(_tanh(z))
+
+
+# ---------------------------------------------------------------------------------------------------------------------- gelu
+
+_C = math.sqrt(2 / math.pi)
+
+
+def _gelu_exact(z):
+    return z * 0.5 * (1 + _erf(z / math.sqrt(2)))
+
+
+def _gelu_tanh(z):
+    return 0.5 * z * (1 + np.tanh(_C * (z + 0.044715 * z**3)))
+
+
+def _gelu_sigmoid(z):
+    return z / (1 + np.exp(-1.702 * z))
+
+
+def _gelu(exact=_gelu_exact, tanh=_gelu_tanh, sigmoid=_gelu_sigmoid):
+    forms = {"none": exact, "tanh": tanh, "sigmoid": sigmoid}
+    return lambda z, approximate="none": forms[approximate](z)
+
+
+@exercise("activations.gelu-forms", names="gelu", covers=["activations.gelu-tanh"], forbid=["torch", "scipy"], atol=1e-12)
+class GeluForms:
+    def reference(z, approximate="none"):
+        z = torch.as_tensor(z)
+        if approximate == "sigmoid":
+            return z * torch.sigmoid(1.702 * z)
+        return F.gelu(z, approximate=approximate)
+
+    cases = {
+        "values": [call(arrays([(8,), (3, 4)], -5, 5)), call(arrays((6,), -40, 40), approximate="none"), call(np.array(1.0)), call(np.empty((0,)))],
+        "tanh": [call(arrays([(8,), (3, 4)], -5, 5), approximate="tanh"), call(np.linspace(-40, 40, 9), approximate="tanh"), call(np.empty((0,)), "tanh"), call(np.array(-0.7), "tanh")],
+        "sigmoid": [call(arrays([(8,), (3, 4)], -5, 5), approximate="sigmoid"), call(np.linspace(-40, 40, 9), approximate="sigmoid"), call(np.array(0.4), "sigmoid")],
+    }
+
+    erf_of_z = trap("This is erf(z). The normal distribution function is Φ(z) = (1 + erf(z/√2))/2: divide by √2 first.")(
+        _gelu(exact=lambda z: 0.5 * z * (1 + _erf(z)))
+    )
+    tanh_for_exact = trap('The tanh form stands in for the exact one. "none" means no approximation: z·Φ(z) with erf; the two differ by up to 4.7e−4.')(
+        _gelu(exact=_gelu_tanh)
+    )
+    exact_for_tanh = trap('"tanh" asks for the tanh approximation itself, not for the exact form: the two differ by up to 4.7e−4.')(_gelu(tanh=_gelu_exact))
+    root_missing = trap("The factor inside tanh is √(2/π) = 0.79788, not 2/π = 0.63662.")(
+        _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(2 / math.pi * (z + 0.044715 * z**3))))
+    )
+    factor_on_z_only = trap("√(2/π) multiplies the whole bracket z + 0.044715 z³, not only its first term.")(
+        _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(_C * z + 0.044715 * z**3)))
+    )
+    square_for_cube = trap("The correction term is 0.044715 z³: with an even power the gate would not be symmetric around 0.")(
+        _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(_C * (z + 0.044715 * z**2))))
+    )
+    half_missing = trap("The factor 0.5 is missing: for large z the GELU has to approach z, not 2z.")(
+        _gelu(exact=lambda z: z * (1 + _erf(z / math.sqrt(2))), tanh=lambda z: 2 * _gelu_tanh(z))
+    )
+    constant_outside = trap("1.702 belongs inside the sigmoid, where it makes the gate steeper. Outside, it makes the slope 1.702 for large z.")(
+        _gelu(sigmoid=lambda z: 1.702 * z / (1 + np.exp(-z)))
+    )
+    constant_missing = trap("Without 1.702 this is SiLU, z·sigmoid(z). GELU's gate is steeper: z·sigmoid(1.702 z).")(_gelu(sigmoid=lambda z: z / (1 + np.exp(-z))))
+    gate_only = trap("You return the gate alone, a number between 0 and 1. GELU is z times its gate.")(
+        _gelu(
+            exact=lambda z: 0.5 * (1 + _erf(z / math.sqrt(2))),
+            tanh=lambda z: 0.5 * (1 + np.tanh(_C * (z + 0.044715 * z**3))),
+            sigmoid=lambda z: 1 / (1 + np.exp(-1.702 * z)),
+        )
+    )
+
+    @right("one element at a time")
+    def one_by_one(z, approximate="none"):
+        def one(v):
+            if approximate == "none":
+                return v * (1 + math.erf(v / 2**0.5)) / 2
+            if approximate == "tanh":
+                return v / 2 * (1 + math.tanh((2 / math.pi) ** 0.5 * (v + 0.044715 * v**3)))
+            return v / (1 + math.exp(-1.702 * v))
+
+        return np.array([one(float(v)) for v in z.flat]).reshape(z.shape)
+
+    @right("the gate first; tanh through the sigmoid, erf through erfc")
+    def gate_first(z, approximate="none"):
+        erfc = np.vectorize(math.erfc, otypes=[float])
+        match approximate:
+            case "none":
+                gate = erfc(-z / np.sqrt(2)) / 2
+            case "tanh":
+                gate = _sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z * z * z))
+            case "sigmoid":
+                gate = _sigmoid(1.702 * z)
+        return z * gate
+
+
+# ---------------------------------------------------------------------------------------------------------------------- silu
+
+
+@exercise("activations.silu-gradient", names="silu", covers=["activations.silu"], forbid=["torch", "scipy"])
+class SiluGradient:
+    def reference(z):
+        z = torch.as_tensor(z).clone().requires_grad_(True)
+        value = F.silu(z)
+        (slope,) = torch.autograd.grad(value.sum(), z)
+        return value, slope
+
+    def _value(submission, z):
+        return submission.silu(z)[0]
+
+    def _slope(submission, z):
+        return submission.silu(z)[1]
+
+    cases = {
+        "values": group([call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,)))], probe=_value),
+        "derivative": group([call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.linspace(-4, 4, 9)), call(np.empty((0,)))], probe=_slope),
+        "stability": [call(np.array([1000.0, -1.5])), call(np.array([-1000.0, 1.5])), call(np.array([[710.0, -720.0], [0.5, 88.0]]))],
+    }
+
+    @trap("z·s is a product of two functions of z: the derivative is s + z·s(1−s). Yours keeps only the second half.")
+    def second_half_only(z):
+        s = _sigmoid(z)
+        return z * s, z * s * (1 - s)
+
+    @trap("The gate s depends on z too. Add its part by the product rule: s + z·s(1−s). Yours never gets negative.")
+    def gate_taken_as_constant(z):
+        s = _sigmoid(z)
+        return z * s, s
+
+    @trap("The bracket holds 1−s, not s: s(1 + z(1−s)) tends to 1 for large z, yours grows like z.")
+    def wrong_bracket(z):
+        s = _sigmoid(z)
+        return z * s, s * (1 + z * s)
+
+    @trap("The 1−s of the sigmoid's derivative is missing: s' = s(1−s), so the slope is s + z·s(1−s).")
+    def one_minus_s_missing(z):
+        s = _sigmoid(z)
+        return z * s, s + z * s
+
+    @trap("s(1−s) is the derivative of the gate alone. SiLU is z times the gate: use the product rule.")
+    def derivative_of_the_gate(z):
+        s = _sigmoid(z)
+        return z * s, s * (1 - s)
+
+    @trap("y(1−y) works only for y = sigmoid(z). SiLU's output y = z·s needs the product rule.")
+    def derivative_from_the_output(z):
+        y = z * _sigmoid(z)
+        return y, y * (1 - y)
+
+    @trap("The value lacks the factor z: sigmoid(z) is only the gate. SiLU(z) = z·sigmoid(z).")
+    def value_is_the_gate(z):
+        s = _sigmoid(z)
+        return s, s * (1 + z * (1 - s))
+
+    @trap("exp(−z) overflows for very negative z. Build the sigmoid from exp(−|z|).")
+    def overflows(z):
+        s = 1 / (1 + np.exp(-z))
+        return z * s, s * (1 + z * (1 - s))
+
+    @right("s + y(1 − s)")
+    def from_the_output(z):
+        s = 0.5 * (1 + np.tanh(z / 2))
+        y = z * s
+        return y, s + y * (1 - s)
+
+    @right("one element at a time")
+    def one_by_one(z):
+        values, slopes = np.zeros(z.shape), np.zeros(z.shape)
+        for i in np.ndindex(z.shape):
+            v = float(z[i])
+            s = 1 / (1 + math.exp(-v)) if v > -700 else 0.0
+            values[i], slopes[i] = v * s, s + v * s * (1 - s)
+        return values, slopes
+
+
+# --------------------------------------------------------------------------------------------------------------------- prelu
+
+
+def _prelu_call(n, c, slopes):
+    x = arrays((n, c), -3, 3).map(lambda a: np.where(a == 0, 0.25, a))
+    return call(x, st.lists(st.sampled_from(slopes), min_size=c, max_size=c).map(np.array), arrays((n, c), -2, 2).map(lambda a: np.where(a == 0, 0.5, a)))
+
+
+_GENTLE = [0.01, 0.1, 0.25, 0.6]
+_ANY_SLOPE = [-0.5, 0.1, 0.25, 1.5, 2.0]
+
+
+@exercise("activations.prelu-backward", names="prelu", covers=["activations.leaky", "activations.q.variants", "activations.dead-fixes"])
+class PreluBackward:
+    def reference(x, alpha, dY):
+        x = torch.tensor(x, requires_grad=True)
+        alpha = torch.tensor(alpha, requires_grad=True)
+        y = F.prelu(x, alpha)
+        y.backward(torch.tensor(dY))
+        return y.detach(), x.grad, alpha.grad
+
+    def _output(submission, x, alpha, dY):
+        return submission.prelu(x, alpha, dY)[0]
+
+    def _dx(submission, x, alpha, dY):
+        return submission.prelu(x, alpha, dY)[1]
+
+    def _dalpha(submission, x, alpha, dY):
+        return submission.prelu(x, alpha, dY)[2]
+
+    _sources = [
+        _prelu_call(5, 3, _ANY_SLOPE),
+        _prelu_call(4, 4, _ANY_SLOPE),
+        _prelu_call(1, 1, _ANY_SLOPE),
+        call(normal((5, 3), 2.0, 1), np.array([0.1, -0.4, 1.6]), normal((5, 3), 1.0, 2)),
+        call(normal((4, 4), 2.0, 3), np.array([0.2, 3.0, -1.0, 0.01]), normal((4, 4), 1.0, 4)),
+    ]
+    cases = {
+        "values": group(_sources, probe=_output, n=10),
+        "dx": group(_sources, probe=_dx, n=10),
+        "dalpha": group(_sources, probe=_dalpha, n=10),
+    }
+
+    @trap("max(alpha·x, x) picks the wrong branch for a slope above 1. Choose the branch by the sign of x.")
+    def by_maximum(x, alpha, dY):
+        return np.maximum(alpha * x, x), dY * np.where(x > 0, 1, alpha), (dY * x * (x <= 0)).sum(0)
+
+    @trap("Each channel has its own slope: sum dY·x over the batch axis only. You summed over all entries and got one number.")
+    def one_slope_gradient(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (dY * x * (x <= 0)).sum()
+
+    @trap("alpha acts on the negative side only, so positive entries contribute nothing to its gradient.")
+    def positives_count(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (dY * x).sum(0)
+
+    @trap("The gradient for alpha needs the upstream gradient: sum dY·x over the negative entries, not x alone.")
+    def alpha_without_upstream(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (x * (x <= 0)).sum(0)
+
+    @trap("dx is the local slope times the upstream gradient dY. You return the slope alone.")
+    def slope_without_upstream(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), np.where(x > 0, 1.0, alpha) + 0 * x, (dY * x * (x <= 0)).sum(0)
+
+    @trap("alpha is used by every example of the batch, so its gradient is the SUM over the batch; dY already holds any 1/N of the loss.")
+    def averaged(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (dY * x * (x <= 0)).mean(0)
+
+    @trap("This dx is that of plain ReLU: on the negative side the slope is alpha, not 0. That is the point of PReLU.")
+    def dead_on_the_left(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * (x > 0), (dY * x * (x <= 0)).sum(0)
+
+    @trap("Slopes belong to channels, the columns of x. Yours are applied to rows, which a square batch hides.")
+    def slope_per_row(x, alpha, dY):
+        a = alpha[:, None]
+        return np.where(x > 0, x, a * x), dY * np.where(x > 0, 1, a), (dY * x * (x <= 0)).sum(1)
+
+    @trap("The derivative of alpha·x with respect to alpha is x. Yours carries a factor alpha as well.")
+    def alpha_in_its_own_gradient(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (dY * alpha * x * (x <= 0)).sum(0)
+
+    @right("maximum and minimum")
+    def max_and_min(x, alpha, dY):
+        y = np.maximum(x, 0) + alpha * np.minimum(x, 0)
+        return y, dY * (x > 0) + alpha * dY * (x < 0), np.einsum("nc,nc->c", dY, np.minimum(x, 0))
+
+    @right("loops")
+    def loops(x, alpha, dY):
+        y, dx, dalpha = np.zeros_like(x), np.zeros_like(x), np.zeros_like(alpha)
+        for n in range(x.shape[0]):
+            for c in range(x.shape[1]):
+                if x[n, c] > 0:
+                    y[n, c], dx[n, c] = x[n, c], dY[n, c]
+                else:
+                    y[n, c], dx[n, c] = alpha[c] * x[n, c], alpha[c] * dY[n, c]
+                    dalpha[c] += dY[n, c] * x[n, c]
+        return y, dx, dalpha
+
+
+# ------------------------------------------------------------------------------------------------------------------- softmax
+
+_FAR_ROWS = np.array([[1e4, 1e4 - 1.0, 1e4 - 3.0], [-1e4, -1e4 + 2.0, -1e4 + 1.0]])
+
+
+@exercise(
+    "activations.softmax-temperature",
+    names="softmax",
+    covers=["activations.softmax", "activations.softmax-stable", "activations.temperature", "activations.q.softmax-stable", "scratch.activations-code"],
+    forbid=["torch", "scipy"],
+)
+class SoftmaxTemperature:
+    def reference(z, axis=-1, T=1.0):
+        return torch.softmax(torch.as_tensor(z, dtype=torch.float64) / T, dim=axis)
+
+    cases = {
+        "values": [call(arrays([(5,), (3, 4), (3, 3), (2, 3, 4)], -4, 4)), call(np.array([0.5])), call(np.array([[3, 1, 0], [-2, 5, 5]]))],
+        "axis": [call(arrays([(3, 4), (3, 3), (2, 3, 4)], -4, 4), axis=st.sampled_from([0, 1])), call(normal((3, 3), 1.5, 5), axis=0), call(normal((2, 3, 4), 1.5, 6), axis=1)],
+        "temperature": [call(arrays([(5,), (3, 3)], -3, 3), T=st.sampled_from([0.1, 0.5, 2.0, 7.0])), call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5), call(np.array([2, 1, 0]), T=4.0)],
+        "stability": [
+            call(arrays([(4,), (2, 3)], -1e4, 1e4)),
+            call(np.array([1000.0, 1001.0, 999.0])),
+            call(np.array([-1000.0, -1001.0, -999.0])),
+            call(_FAR_ROWS),
+            call(_FAR_ROWS.T.copy(), axis=0),
+            call(_FAR_ROWS, T=0.1),
+        ],
+    }
+
+    @trap("Without subtracting the maximum, exp overflows. Subtract it along the axis: the common factor cancels.")
+    def no_max_subtraction(z, axis=-1, T=1.0):
+        e = np.exp(z / T)
+        return e / e.sum(axis=axis, keepdims=True)
+
+    @trap("One maximum for the whole array: rows far below it become 0/0 = nan. Take the maximum ALONG the axis, with keepdims.")
+    def global_maximum(z, axis=-1, T=1.0):
+        e = np.exp((z - z.max()) / T)
+        return e / e.sum(axis=axis, keepdims=True)
+
+    @trap("You subtract the minimum: the exponents become positive and overflow all the same. It has to be the maximum.")
+    def minimum_subtracted(z, axis=-1, T=1.0):
+        e = np.exp((z - z.min(axis=axis, keepdims=True)) / T)
+        return e / e.sum(axis=axis, keepdims=True)
+
+    @trap("You multiply the logits by T, so T < 1 flattens. Divide: a low temperature sharpens.")
+    def multiplied_by_temperature(z, axis=-1, T=1.0):
+        return _softmax(z * T, axis)
+
+    @trap("Dividing the probabilities by T and normalising again cancels T. Temperature acts on the logits, before exp.")
+    def probabilities_divided(z, axis=-1, T=1.0):
+        p = _softmax(z, axis) / T
+        return p / p.sum(axis=axis, keepdims=True)
+
+    @trap("After dividing the probabilities by T they no longer sum to 1. Divide the logits instead, before exp.")
+    def divided_at_the_end(z, axis=-1, T=1.0):
+        return _softmax(z, axis) / T
+
+    @trap("T is an argument, but the result does not depend on it as it should: divide the logits by T.")
+    def temperature_as_power_of_e(z, axis=-1, T=1.0):
+        return _softmax(z / T**2, axis)
+
+    @trap("This always normalises the last axis. Pass `axis` on to max and sum.")
+    def last_axis(z, axis=-1, T=1.0):
+        return _softmax(z / T, -1)
+
+    @trap("This normalises over the whole array: each slice along the axis has to sum to 1 by itself.")
+    def all_entries(z, axis=-1, T=1.0):
+        e = np.exp((z - z.max(axis=axis, keepdims=True)) / T)
+        return e / e.sum()
+
+    @trap("Without keepdims the sums line up with the wrong axis: a 3×3 array divides columns by row sums, other shapes fail.")
+    def no_keepdims(z, axis=-1, T=1.0):
+        e = np.exp((z - z.max(axis=axis, keepdims=True)) / T)
+        return e / e.sum(axis=axis)
+
+    @right("through log-sum-exp")
+    def through_the_log(z, axis=-1, T=1.0):
+        u = np.asarray(z, float) / T
+        top = np.max(u, axis=axis, keepdims=True)
+        return np.exp(u - top - np.log(np.sum(np.exp(u - top), axis=axis, keepdims=True)))
+
+    @right("slice by slice")
+    def slice_by_slice(z, axis=-1, T=1.0):
+        def one(row):
+            top = max(row)
+            weights = [math.exp((v - top) / T) for v in row]
+            return np.array(weights) / sum(weights)
+
+        return np.apply_along_axis(one, axis, z)
+
+    @right("axis moved to the end and back")
+    def moved_axis(z, axis=-1, T=1.0):
+        u = np.moveaxis(z / T, axis, -1)
+        e = np.exp(u - u.max(-1)[..., None])
+        return np.moveaxis(e / e.sum(-1)[..., None], -1, axis)
+
+
+# ------------------------------------------------------------------------------------------------------------- cross-entropy
+
+
+@st.composite
+def _logits_and_labels(draw, low=-6.0, high=6.0):
+    n, c = draw(st.sampled_from([(1, 3), (4, 3), (3, 3), (5, 2), (2, 6)]))
+    logits = draw(arrays((n, c), low, high))
+    return call(logits, draw(arrays((n,), 0, c - 1, dtype=np.int64)))
+
+
+def _cross_entropy(logits, y):
+    top = logits.max(axis=1, keepdims=True)
+    logp = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+    return logp[np.arange(len(y)), y]
+
+
+_HOPELESS = np.array([[1e4, 0.0, -3.0], [2.0, 1.0, -1e4], [0.0, 0.5, 0.3]])
+
+
+@exercise(
+    "activations.cross-entropy-logits",
+    names="cross_entropy",
+    covers=["activations.fused-ce", "activations.softmax-stable", "activations.q.softmax-stable"],
+    forbid=["torch", "scipy"],
+)
+class CrossEntropyLogits:
+    def reference(logits, y):
+        return F.cross_entropy(torch.as_tensor(logits), torch.as_tensor(y))
+
+    cases = {
+        "values": [_logits_and_labels(), call(normal((4, 4), 2.0, 1), np.array([3, 0, 0, 1])), call(np.array([[0.0, 0.0]]), np.array([1]))],
+        "stability": [
+            call(_HOPELESS, np.array([1, 0, 2])),
+            call(np.array([[800.0, 801.0, 0.0], [3.0, 1.0, 2.0]]), np.array([0, 2])),
+            call(np.array([[-900.0, -901.0], [-905.0, -900.0]]), np.array([1, 1])),
+            call(np.array([[1e4, 9999.0], [-1e4, -9998.0]]), np.array([1, 0])),
+            _logits_and_labels(-1e4, 1e4),
+        ],
+        "improbable class": [
+            call(np.array([[40.0, 0.0, 1.0], [0.0, 0.0, 35.0]]), np.array([1, 0])),
+            call(np.array([[500.0, 0.0], [0.0, 1.0]]), np.array([1, 1])),
+            call(np.array([[1e4, 0.0], [1e4, 0.0]]), np.array([1, 1])),
+        ],
+    }
+
+    @trap("The softmax underflows to exactly 0 for a hopeless class, and log(0) = −inf. Simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max).")
+    def log_of_softmax(logits, y):
+        return float(-np.log(_softmax(logits)[np.arange(len(y)), y]).mean())
+
+    @trap("An epsilon (or a clip) inside the log caps the loss, here near 27.6, and hides confident errors. Use log-sum-exp: then nothing can become 0.")
+    def epsilon_in_the_log(logits, y):
+        return float(-np.log(_softmax(logits)[np.arange(len(y)), y] + 1e-12).mean())
+
+    @trap("Here the softmax is applied twice: log-softmax of probabilities. The loss starts from the logits.")
+    def softmax_twice(logits, y):
+        return float(-_cross_entropy(_softmax(logits), y).mean())
+
+    @trap("One maximum for the whole batch: the sum of a row far below it underflows to 0. Use the maximum of each row.")
+    def global_maximum(logits, y):
+        u = logits - logits.max()
+        logp = u - np.log(np.exp(u).sum(axis=1, keepdims=True))
+        return float(-logp[np.arange(len(y)), y].mean())
+
+    @trap("logp[:, y] picks N×N entries, every row at every label. Index rows and columns together: logp[np.arange(N), y].")
+    def all_pairs(logits, y):
+        top = logits.max(axis=1, keepdims=True)
+        logp = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+        return float(-logp[:, y].mean())
+
+    @trap("log Σ exp(z) without subtracting the row maximum overflows from z = 710 on. Subtract it inside and add it outside of the log.")
+    def no_max_subtraction(logits, y):
+        logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return float(-logp[np.arange(len(y)), y].mean())
+
+    @trap("The maximum is subtracted inside the log but never put back: z_y − max − log Σ exp(z − max).")
+    def maximum_not_added_back(logits, y):
+        top = logits.max(axis=1, keepdims=True)
+        logp = logits - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+        return float(-logp[np.arange(len(y)), y].mean())
+
+    @trap("This is the sum over the batch. The task asks for the mean.")
+    def summed(logits, y):
+        return float(-_cross_entropy(logits, y).sum())
+
+    @trap("The sign is lost: a log-probability is never positive, a loss never negative. Negate the mean.")
+    def sign_lost(logits, y):
+        return float(_cross_entropy(logits, y).mean())
+
+    @trap("The classes are the columns: the log-sum-exp runs along axis 1, one per row. Yours runs over the batch.")
+    def normalised_over_the_batch(logits, y):
+        top = logits.max(axis=0, keepdims=True)
+        logp = logits - top - np.log(np.exp(logits - top).sum(axis=0, keepdims=True))
+        return float(-logp[np.arange(len(y)), y].mean())
+
+    @trap("This averages over all N×C entries of the one-hot product. Sum over the classes, then average over the N examples.")
+    def mean_over_everything(logits, y):
+        return float(-_cross_entropy(logits, y).sum() / logits.size)
+
+    @right("one example at a time")
+    def one_by_one(logits, y):
+        total = 0.0
+        for row, label in zip(logits, y):
+            top = max(row)
+            total += top + math.log(sum(math.exp(v - top) for v in row)) - row[label]
+        return total / len(y)
+
+    @right("logaddexp and a one-hot product")
+    def with_logaddexp(logits, y):
+        onehot = np.eye(logits.shape[1])[y]
+        return np.mean(np.logaddexp.reduce(logits, axis=1) - (onehot * logits).sum(axis=1))
+
+
+# -------------------------------------------------------------------------------------------------------------------- swiglu
+
+
+def _swish(u):
+    return u * _sigmoid(u)
+
+
+def _matched(d, d_ff):
+    return 2 * d_ff // 3
+
+
+def _ffn_only(submission, x, W, V, W2):
+    return submission.swiglu_ffn(x, W, V, W2)
+
+
+def _hidden_only(submission, d, d_ff):
+    return submission.matched_hidden(d, d_ff)
+
+
+def _ffn(x, W, V, W2):
+    return (_swish(x @ W) * (x @ V)) @ W2
+
+
+@exercise("activations.swiglu-ffn", names="swiglu_ffn matched_hidden", covers=["activations.swiglu", "activations.p.swiglu", "activations.q.swiglu"])
+class SwigluFfn:
+    class reference:
+        def swiglu_ffn(x, W, V, W2):
+            x, W, V, W2 = map(torch.as_tensor, (x, W, V, W2))
+            return (F.silu(x @ W) * (x @ V)) @ W2
+
+        def matched_hidden(d, d_ff):
+            return 2 * d * d_ff // (3 * d)
+
+    cases = {
+        "values": group(
+            [
+                shaped("N d", "d h", "d h", "h d", N=(1, 4), d=(2, 3), h=(4, 5), low=-2, high=2),
+                shaped("N d", "d d", "d d", "d d", N=(2, 3), d=(3, 3), low=-2, high=2),
+                call(normal((3, 3), 1, 1), normal((3, 3), 1, 2), normal((3, 3), 1, 3), normal((3, 3), 1, 4)),
+            ],
+            probe=_ffn_only,
+        ),
+        "any leading axes": group(
+            [
+                shaped("d", "d h", "d h", "h d", d=(2, 3), h=(4, 5), low=-2, high=2),
+                shaped("B N d", "d h", "d h", "h d", B=(2, 3), N=(1, 4), d=(2, 3), h=(4, 5), low=-2, high=2),
+                call(normal((2, 3, 4), 1, 5), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
+                call(normal((4,), 1, 9), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
+            ],
+            probe=_ffn_only,
+            n=8,
+        ),
+        "hidden size": group(
+            [call(6, 24), call(7, 28), call(10, 40), call(512, 2048), call(4096, 16384), call(5, 31), call(768, 1000), call(8, 11), call(3, 3), call(16, 40), call(1024, 4096)],
+            probe=_hidden_only,
+        ),
+    }
+
+    @trap("Swish sits on the wrong branch. Here W carries the gate, so xW goes through Swish and xV stays linear.")
+    class swish_on_v:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return ((x @ W) * _swish(x @ V)) @ W2
+
+    @trap("A plain sigmoid gate makes this a GLU. SwiGLU multiplies by Swish(xW) = xW · sigmoid(xW).")
+    class sigmoid_gate:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return (_sigmoid(x @ W) * (x @ V)) @ W2
+
+    @trap("You add the branches. A gate multiplies, element by element: only then can one branch shut the other.")
+    class added:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return (_swish(x @ W) + (x @ V)) @ W2
+
+    @trap("Both branches go through Swish. Only the gate xW is activated; xV stays linear.")
+    class swish_on_both:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return (_swish(x @ W) * _swish(x @ V)) @ W2
+
+    @trap("ReLU gates make this ReGLU. SwiGLU asks for Swish(u) = u · sigmoid(u).")
+    class relu_gate:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return (np.maximum(x @ W, 0) * (x @ V)) @ W2
+
+    @trap("A GELU gate makes this GEGLU. SwiGLU asks for Swish(u) = u · sigmoid(u).")
+    class gelu_gate:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return (_gelu_exact(x @ W) * (x @ V)) @ W2
+
+    @trap("The gate is computed but not applied: this is a plain Swish FFN. Multiply by xV.")
+    class no_second_branch:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return _swish(x @ W) @ W2
+
+    @trap("Swish is applied after the product. It belongs on xW alone, before the multiplication.")
+    class swish_of_the_product:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return _swish((x @ W) * (x @ V)) @ W2
+
+    @trap("Keeping d_ff gives 50 % more parameters: three matrices instead of two. Cut the hidden size to 2/3.")
+    class hidden_kept:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return d_ff
+
+    @trap("Rounding up (or to the nearest) goes over the budget when 2·d_ff/3 is not whole. “Does not exceed” means: round down.")
+    class rounded_up:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return math.ceil(2 * d_ff / 3)
+
+    @trap("Rounding up (or to the nearest) goes over the budget when 2·d_ff/3 is not whole. “Does not exceed” means: round down.")
+    class rounded_to_nearest:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return round(2 * d_ff / 3)
+
+    @trap("8d/3 assumes d_ff = 4d. The plain FFN's hidden size is the argument d_ff: the answer is 2·d_ff/3, rounded down.")
+    class four_d_assumed:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return 8 * d // 3
+
+    @trap("Inverted: 3/2 makes the layer larger. Three matrices must share the budget of two: the factor is 2/3.")
+    class three_halves:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return 3 * d_ff // 2
+
+    @right("loops, and a search for the size")
+    class by_hand:
+        def swiglu_ffn(x, W, V, W2):
+            rows = x.reshape(-1, x.shape[-1])
+            out = np.zeros_like(rows)
+            for i, row in enumerate(rows):
+                hidden = np.zeros(W.shape[1])
+                for j in range(W.shape[1]):
+                    u = sum(row[k] * W[k, j] for k in range(len(row)))
+                    hidden[j] = u / (1 + math.exp(-u)) * sum(row[k] * V[k, j] for k in range(len(row)))
+                out[i] = hidden @ W2
+            return out.reshape(x.shape)
+
+        def matched_hidden(d, d_ff):
+            h = 0
+            while 3 * d * (h + 1) <= 2 * d * d_ff:
+                h += 1
+            return h
+
+    @right("einsum and torch")
+    class with_einsum:
+        def swiglu_ffn(x, W, V, W2):
+            gate = F.silu(torch.from_numpy(np.einsum("...d,dh->...h", x, W))).numpy()
+            return np.einsum("...h,hd->...d", gate * np.einsum("...d,dh->...h", x, V), W2)
+
+        def matched_hidden(d, d_ff):
+            return int(np.floor(2 / 3 * d_ff + 1e-9))
+
+
+# ------------------------------------------------------------------------------------------------------------- swiglu, chunk
+
+
+def _swiglu_case(*leading, d, f, seed):
+    x = torch.tensor(normal((*leading, d), 1.0, seed))
+    return call(x, torch.tensor(normal((2 * f, d), 1.0, seed + 100)), torch.tensor(normal((2 * f,), 1.0, seed + 200)))
+
+
+@exercise("thirty.swiglu-chunk", names="swiglu", covers=["thirty.tq03", "thirty.c-swiglu", "thirty.t-activations", "activations.swiglu"])
+class SwigluChunk:
+    def reference(x, W, b):
+        value, gate = (x @ W.T + b).chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+    cases = {
+        "values": [_swiglu_case(4, d=3, f=4, seed=1), _swiglu_case(5, d=6, f=3, seed=2), _swiglu_case(1, d=2, f=1, seed=3), _swiglu_case(8, d=8, f=4, seed=4)],
+        "any leading axes": [_swiglu_case(2, 3, d=4, f=5, seed=5), _swiglu_case(4, 2, d=6, f=3, seed=6), _swiglu_case(d=5, f=2, seed=7), _swiglu_case(2, 2, 3, d=2, f=2, seed=8)],
+    }
+
+    @trap("The roles are exchanged. In this layout the SECOND half is the gate and goes through SiLU; the first half stays linear.")
+    def gate_first(x, W, b):
+        gate, value = (x @ W.T + b).chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+    @trap("A bare sigmoid makes this a GLU (what F.glu computes). SwiGLU's gate is SiLU(g) = g · sigmoid(g).")
+    def sigmoid_gate(x, W, b):
+        return F.glu(x @ W.T + b, dim=-1)
+
+    @trap("Both halves are activated. Only the gate goes through SiLU; the other half stays linear.")
+    def silu_on_both(x, W, b):
+        value, gate = (x @ W.T + b).chunk(2, dim=-1)
+        return F.silu(value) * F.silu(gate)
+
+    @trap("You split the batch. Split the feature axis, the last one: chunk(2, dim=-1).")
+    def batch_split(x, W, b):
+        value, gate = (x @ W.T + b).chunk(2, dim=0)
+        return value * F.silu(gate)
+
+    @trap("dim=1 is the feature axis of a matrix only; with (B, T, D) it splits the tokens. Use dim=-1.")
+    def second_axis_split(x, W, b):
+        value, gate = (x @ W.T + b).chunk(2, dim=1)
+        return value * F.silu(gate)
+
+    @trap("Even and odd features instead of halves. The first F features are the linear half, the last F the gate.")
+    def interleaved(x, W, b):
+        p = x @ W.T + b
+        return p[..., ::2] * F.silu(p[..., 1::2])
+
+    @trap("W has shape (2F, D), as in nn.Linear: the projection is x @ W.T. Yours runs only where W happens to be square.")
+    def not_transposed(x, W, b):
+        value, gate = (x @ W + b).chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+    @trap("The bias b is missing from the projection.")
+    def no_bias(x, W, b):
+        value, gate = (x @ W.T).chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+    @trap("A GELU gate makes this GEGLU. The gate of SwiGLU is SiLU.")
+    def gelu_gate(x, W, b):
+        value, gate = (x @ W.T + b).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+    @trap("The halves are added. A gate multiplies, element by element.")
+    def added(x, W, b):
+        value, gate = (x @ W.T + b).chunk(2, dim=-1)
+        return value + F.silu(gate)
+
+    @right("slices of F.linear")
+    def sliced(x, W, b):
+        p = F.linear(x, W, b)
+        f = p.shape[-1] // 2
+        return p[..., :f] * p[..., f:] * torch.sigmoid(p[..., f:])
+
+    @right("two projections")
+    def two_projections(x, W, b):
+        (Wv, Wg), (bv, bg) = W.split(len(W) // 2), b.split(len(b) // 2)
+        g = torch.einsum("...d,fd->...f", x, Wg) + bg
+        return (torch.einsum("...d,fd->...f", x, Wv) + bv) * (g / (1 + torch.exp(-g)))
+
+
+# ---------------------------------------------------------------------------------------------------------------- dead units
+
+
+@st.composite
+def _batches(draw):
+    units = draw(st.integers(2, 5))
+    sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    inner = draw(st.sampled_from([(), (2,), (3,)]))
+    silent = draw(st.lists(st.booleans(), min_size=units, max_size=units))
+    batches = []
+    for n in sizes:
+        quiet = np.array(draw(st.lists(st.booleans(), min_size=units, max_size=units)))
+        a = np.maximum(draw(arrays((n, *inner, units), -2, 2)), 0.0)
+        batches.append(a * ~(np.array(silent) | quiet))
+    return call(batches)
+
+
+_UNEQUAL = [np.array([[1.0, 0.0, 0.0, 2.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 3.0, 0.0, 0.0]])]
+_HEALTHY = [np.eye(5)[:, :4] + 0.0, np.eye(4)[::-1][:3] * 2.0]
+_TOKENS = [normal((2, 3, 4), 1.0, 1).clip(0) * np.array([1.0, 0.0, 1.0, 1.0]), normal((3, 2, 4), 1.0, 2).clip(0) * np.array([1.0, 0.0, 1.0, 0.0])]
+_SAME_LENGTH = [np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])]
+
+
+@exercise("activations.dead-units", names="dead_report", covers=["activations.dead-def", "activations.dead-detect", "activations.q.detect", "activations.relu"])
+class DeadUnits:
+    def reference(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows == 0).all(axis=0).mean()), float((rows == 0).mean())
+
+    def _dead(submission, batches):
+        return submission.dead_report(batches)[0]
+
+    def _zeros(submission, batches):
+        return submission.dead_report(batches)[1]
+
+    cases = {
+        "dead units": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((3, 2))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_dead),
+        "zero fraction": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_zeros),
+        "tokens": [call(_TOKENS), call(_SAME_LENGTH), call([_SAME_LENGTH[0], np.zeros((1, 3, 3))]), call(_TOKENS[:1])],
+    }
+
+    @trap("Both numbers count zeros. Zeros per example are healthy sparsity; a unit is dead only if it is zero for ALL examples of all batches.")
+    def sparsity_as_dead(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows == 0).mean()), float((rows == 0).mean())
+
+    @trap("You average the dead fraction of single batches, so a unit silent in one of them counts partly. Combine the batches with AND: silent in every one.")
+    def averaged_over_batches(batches):
+        rows = [b.reshape(-1, b.shape[-1]) for b in batches]
+        return float(np.mean([(r == 0).all(0).mean() for r in rows])), float((np.concatenate(rows) == 0).mean())
+
+    @trap("Only the last batch is looked at. A unit is dead if it is silent in ALL batches.")
+    def last_batch_only(batches):
+        for b in batches:
+            rows = b.reshape(-1, b.shape[-1])
+            result = float((rows == 0).all(0).mean()), float((rows == 0).mean())
+        return result
+
+    @trap("A unit that is zero for ANY example is normal. Dead means zero for ALL of them: all(), not any().")
+    def any_instead_of_all(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows == 0).any(axis=0).mean()), float((rows == 0).mean())
+
+    @trap("You counted silent examples. The units are on the LAST axis: reduce over all the others.")
+    def units_axis_reduced(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows == 0).all(axis=-1).mean()), float((rows == 0).mean())
+
+    @trap("Batches differ in size: the mean of the batches' zero fractions is not the fraction over all entries. Count zeros and entries, then divide.")
+    def zero_fraction_averaged(batches):
+        rows = [b.reshape(-1, b.shape[-1]) for b in batches]
+        return float((np.concatenate(rows) == 0).all(0).mean()), float(np.mean([(r == 0).mean() for r in rows]))
+
+    @trap("With tokens there are several leading axes. You reduced only the first, so every position counts as units of its own.")
+    def first_axis_only(batches):
+        silent = np.logical_and.reduce([(b == 0).all(axis=0) for b in batches])
+        return float(silent.mean()), sum(int((b == 0).sum()) for b in batches) / sum(b.size for b in batches)
+
+    @trap("A tiny activation is not zero: 1e−12 still carries a gradient. Compare with exactly 0.")
+    def threshold(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows < 1e-6).all(axis=0).mean()), float((rows < 1e-6).mean())
+
+    @trap("A unit counts as dead here if one batch is silent. It has to be silent in every batch: AND, not OR.")
+    def silent_in_some_batch(batches):
+        rows = [b.reshape(-1, b.shape[-1]) for b in batches]
+        return float(np.logical_or.reduce([(r == 0).all(0) for r in rows]).mean()), float((np.concatenate(rows) == 0).mean())
+
+    @trap("These are the units that live. Return the fraction of dead ones: one minus it.")
+    def live_fraction(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows > 0).any(axis=0).mean()), float((rows == 0).mean())
+
+    @right("running totals")
+    def running_totals(batches):
+        alive, zeros, entries = False, 0, 0
+        for b in batches:
+            alive = alive | (b > 0).any(axis=tuple(range(b.ndim - 1)))
+            zeros, entries = zeros + np.count_nonzero(b == 0), entries + b.size
+        return 1 - alive.mean(), zeros / entries
+
+    @right("unit by unit, with the maximum")
+    def unit_by_unit(batches):
+        units = batches[0].shape[-1]
+        dead = sum(max(float(b[..., u].max()) for b in batches) == 0 for u in range(units))
+        values = [v for b in batches for v in b.ravel()]
+        return dead / units, sum(v == 0 for v in values) / len(values)
+
+
+# -------------------------------------------------------------------------------------------------------------------- zigzag
+
+
+@st.composite
+def _units(draw, low):
+    n, k = draw(st.integers(1, 5)), draw(st.sampled_from([2, 3]))
+    H = draw(arrays((n, k), low, 1))
+    return call(H, np.array(draw(st.lists(st.sampled_from([-1.5, 0.0, 0.5, 2.0]), min_size=n, max_size=n))))
+
+
+def _measured(k, seed, kind):
+    rng = np.random.default_rng(seed)
+    z, delta = rng.normal(size=(40, k)), rng.normal(size=40)
+    delta[::4] = 0.0
+    return call(_sigmoid(z) if kind == "sigmoid" else np.tanh(z), delta)
+
+
+@exercise("activations.zigzag", names="same_sign_fraction", covers=["activations.sigmoid-bias", "activations.tanh-advantage", "activations.q.tanh-vs-sigmoid"])
+class Zigzag:
+    def reference(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        return float((np.abs(np.sign(H[used]).sum(axis=1)) == H.shape[1]).mean())
+
+    cases = {
+        "sigmoid inputs": [_units(0.05), *(_measured(k, k, "sigmoid") for k in (2, 3, 8)), call(np.array([[0.2, 0.7], [0.4, 0.9]]), np.array([0.0, -1.0]))],
+        "tanh inputs": [_units(-1.0), *(_measured(k, k, "tanh") for k in (2, 3, 8)), call(np.array([[-0.2, -0.7], [0.4, 0.9], [0.1, -0.3]]), np.array([1.0, -1.0, 2.0]))],
+        "zeros": [
+            call(np.array([[0.0, 0.5], [0.3, 0.5], [-0.2, 0.0]]), np.array([1.0, 2.0, -1.0])),
+            call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
+            call(np.array([[0.4, 0.5], [0.3, 0.5]]), np.array([0.0, 0.0])),
+            call(np.array([[0.4, 0.5], [0.3, -0.5], [0.3, 0.1]]), np.array([0.0, 1.0, -2.0])),
+            call(np.empty((0, 3)), np.empty((0,))),
+        ],
+    }
+
+    @trap("Examples with delta = 0 have a zero gradient and no sign. Leave them out of the count and out of the denominator.")
+    def zeros_in_the_denominator(H, delta):
+        if not len(delta):
+            return 0.0
+        g = delta[:, None] * H
+        return float(((g > 0).all(1) | (g < 0).all(1)).mean())
+
+    @trap("You test the gradient averaged over the batch. The statement is per example: over a batch the signs may mix.")
+    def batch_mean(H, delta):
+        if not (delta != 0).any():
+            return 0.0
+        g = (delta[:, None] * H).mean(0)
+        return float((g > 0).all() or (g < 0).all())
+
+    @trap("≥ and ≤ let a zero component count as either sign. Zero has no sign: compare strictly.")
+    def not_strict(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float(((g >= 0).all(1) | (g <= 0).all(1)).mean())
+
+    @trap("You count all-positive gradients only. A negative delta makes them all negative, and that is one common sign too.")
+    def positive_only(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        return float((delta[used, None] * H[used] > 0).all(1).mean())
+
+    @trap("You count examples whose inputs are all positive. All-negative inputs also give gradients of one sign.")
+    def positive_inputs_only(H, delta):
+        used = delta != 0
+        return float((H[used] > 0).all(1).mean()) if used.any() else 0.0
+
+    @trap("Without an example with delta ≠ 0 there is nothing to average: the mean of nothing is nan. Return 0.0.")
+    def nothing_to_average(H, delta):
+        used = delta != 0
+        g = delta[used, None] * H[used]
+        return float(((g > 0).all(1) | (g < 0).all(1)).mean())
+
+    @trap("You reduce over the examples (axis 0). The components of one example's gradient lie along axis 1.")
+    def wrong_axis(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float(((g > 0).all(0) | (g < 0).all(0)).mean())
+
+    @trap("You compare only the first two components, or neighbours by their product's sign over all of them. All k components have to agree.")
+    def first_two_components(H, delta):
+        used = delta != 0
+        return float((H[used, 0] * H[used, 1] > 0).mean()) if used.any() else 0.0
+
+    @trap("This is the fraction of single components that are positive or negative. Ask per example whether ALL components agree.")
+    def any_component(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float((g != 0).mean())
+
+    @right("per-example gradients")
+    def per_example(H, delta):
+        g = np.array([d * h for d, h in zip(delta, H) if d != 0])
+        if len(g) == 0:
+            return 0.0
+        return float(np.mean(np.all(g > 0, axis=1) | np.all(g < 0, axis=1)))
+
+    @right("counting in a loop")
+    def counting(H, delta):
+        same = used = 0
+        for h, d in zip(H, delta):
+            if d == 0:
+                continue
+            used += 1
+            signs = {float(np.sign(d * v)) for v in h}
+            same += signs in ({1.0}, {-1.0})
+        return same / used if used else 0.0
+
+    @right("minimum and maximum")
+    def min_and_max(H, delta):
+        G = (H * delta.reshape(-1, 1))[np.flatnonzero(delta)]
+        return float(np.mean((G.min(1) > 0) | (G.max(1) < 0))) if G.size else 0.0
+
+
+# ------------------------------------------------------------------------------------------------------------ debug: fix-nll
+
+
+@st.composite
+def _float32_logits(draw, scale):
+    n, c = draw(st.sampled_from([(1, 3), (4, 3), (3, 3), (6, 2)]))
+    logits = draw(arrays((n, c), -3, 3)) * scale
+    return call(torch.tensor(logits, dtype=torch.float32), torch.tensor(draw(arrays((n,), 0, c - 1, dtype=np.int64))))
+
+
+def _float32_call(logits, y):
+    return call(torch.tensor(logits, dtype=torch.float32), torch.tensor(y))
+
+
+_NLL_CASES = [
+    _float32_logits(1.0),
+    _float32_logits(10.0),
+    _float32_logits(2000.0),
+    _float32_call([[0.0, 500.0, 20.0], [30.0, 0.0, 1.0]], [0, 2]),
+    _float32_call([[60.0, 0.0], [0.0, 3.0]], [1, 1]),
+    _float32_call([[5000.0, 0.0, -5000.0]], [2]),
+    _float32_call([[5000.0, -5000.0], [0.1, 0.2]], [0, 1]),
+]
+
+
+def _nll_with_epsilon(eps):
+    def nll(logits, y):
+        p = torch.softmax(logits, dim=1)
+        return -torch.log(p + eps)[torch.arange(len(y)), y].mean()
+
+    return nll
+
+
+@exercise("activations.fix-nll", names="nll", covers=["activations.fused-ce", "activations.softmax-stable"])
+class FixNll:
+    def reference(logits, y):
+        return F.cross_entropy(logits, y)
+
+    def _loss(submission, logits, y):
+        return submission.nll(logits, y)
+
+    def _gradient(submission, logits, y):
+        logits = logits.clone().requires_grad_(True)
+        submission.nll(logits, y).backward()
+        return logits.grad
+
+    cases = {
+        "values": group(_NLL_CASES, probe=_loss, rtol=1e-5, atol=1e-5),
+        "gradient": group(_NLL_CASES, probe=_gradient, rtol=1e-4, atol=1e-6),
+    }
+
+    @trap("The softmax underflows to 0 and log(0) = −inf; its gradient is nan. Never take the log of a softmax: use F.cross_entropy or F.log_softmax on the logits.")
+    def log_of_softmax(logits, y):
+        p = torch.softmax(logits, dim=1)
+        return -torch.log(p)[torch.arange(len(y)), y].mean()
+
+    @trap("The epsilon keeps the loss finite but caps it (near 20.7 for 1e−9) and removes the gradient of confident errors, where it is needed most. Use F.log_softmax.")
+    def epsilon_in_the_log(logits, y):
+        p = torch.softmax(logits, dim=1)
+        return -torch.log(p + 1e-9)[torch.arange(len(y)), y].mean()
+
+    @trap("Clamping cuts the gradient: clamped entries get exactly 0, so confident errors never improve. Use F.log_softmax.")
+    def clamped(logits, y):
+        p = torch.softmax(logits, dim=1).clamp(min=1e-9)
+        return -torch.log(p)[torch.arange(len(y)), y].mean()
+
+    @trap("nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax.")
+    def hidden_with_nan_to_num(logits, y):
+        p = torch.softmax(logits, dim=1)
+        return torch.nan_to_num(-torch.log(p)[torch.arange(len(y)), y].mean(), posinf=1e4)
+
+    @trap("Subtracting the maximum saves exp from overflow, but torch.softmax does that already. The zero appears afterwards, in the log: use log_softmax.")
+    def maximum_subtracted(logits, y):
+        z = logits - logits.max(dim=1, keepdim=True).values
+        p = torch.exp(z) / torch.exp(z).sum(dim=1, keepdim=True)
+        return -torch.log(p)[torch.arange(len(y)), y].mean()
+
+    @trap("More digits move the cliff to a logit gap of 745, they do not remove it. Use log_softmax, in float32.")
+    def in_float64(logits, y):
+        p = torch.softmax(logits.double(), dim=1)
+        return -torch.log(p)[torch.arange(len(y)), y].mean().float()
+
+    @trap("F.cross_entropy takes logits and contains the softmax. Applied to probabilities, the softmax acts twice and the loss is bounded.")
+    def softmax_twice(logits, y):
+        return F.cross_entropy(torch.softmax(logits, dim=1), y)
+
+    @trap("F.nll_loss expects log-probabilities. Given probabilities it returns −p, which is no cross-entropy.")
+    def nll_of_probabilities(logits, y):
+        return F.nll_loss(torch.softmax(logits, dim=1), y)
+
+    @trap("This sums over the batch; the loss is the mean over the examples.")
+    def summed(logits, y):
+        return F.cross_entropy(logits, y, reduction="sum")
+
+    @trap("Clamping the logits changes the loss and gives clamped entries no gradient. The logits are fine; the formula is not.")
+    def logits_clamped(logits, y):
+        return F.cross_entropy(logits.clamp(-50, 50), y)
+
+    @right("log_softmax and indexing")
+    def with_log_softmax(logits, y):
+        logp = torch.log_softmax(logits, dim=1)
+        return -logp[torch.arange(len(y)), y].mean()
+
+    @right("logsumexp")
+    def with_logsumexp(logits, y):
+        return (torch.logsumexp(logits, dim=1) - logits.gather(1, y[:, None]).squeeze(1)).mean()
+
+    @right("one example at a time")
+    def one_by_one(logits, y):
+        losses = []
+        for row, label in zip(logits, y):
+            top = row.max().detach()
+            losses.append(top + torch.log(torch.exp(row - top).sum()) - row[label])
+        return sum(losses) / len(losses)
+
+
+# ----------------------------------------------------------------------------------------------------- debug: fix-classifier
+
+
+def _spread(outputs):
+    return outputs.std(dim=0).square().mean().sqrt().item()
+
+
+def _looks(inputs):
+    if bool((inputs > 0).all() and (inputs < 1).all()):
+        return "all strictly between 0 and 1"
+    if bool((inputs >= 0).all()):
+        return "never negative"
+    return "of both signs"
+
+
+def _run_once(net, x):
+    """Inputs and outputs of every nn.Linear in the order of their use, and the network's output."""
+    seen = []
+    hooks = [m.register_forward_hook(lambda m, i, o: seen.append((m, i[0].detach(), o))) for m in net.modules() if isinstance(m, nn.Linear)]
+    out = net(x)
+    for hook in hooks:
+        hook.remove()
+    return seen, out
+
+
+def _start(submission, seed, depth=24, width=128):
+    torch.manual_seed(seed)
+    net = submission.make_classifier(20, depth, width, 5)
+    torch.manual_seed(seed + 1000)
+    return net.train(), torch.randn(64, 20), torch.arange(64) % 5
+
+
+def _outputs(submission, seed):
+    net, x, _ = _start(submission, seed)
+    seen, out = _run_once(net, x)
+    net = submission.make_classifier(20, 3, 32, 5).eval()
+    a, b = 3 * torch.randn(16, 20), 3 * torch.randn(16, 20)
+    with torch.no_grad():
+        bend = (net(a + b) - net(a) - net(b) + net(torch.zeros(16, 20))).norm() / (net(a) - net(b)).norm()
+    shapes = sorted(tuple(m.weight.shape) for m in net.modules() if isinstance(m, nn.Linear))
+    return {"same": bool(torch.equal(out, seen[-1][2])), "count": len(seen), "shapes": shapes, "bend": bend.item(), "sums": out.sum(1).tolist()}
+
+
+def _signal(submission, seed):
+    net, x, _ = _start(submission, seed)
+    with torch.no_grad():
+        seen, _ = _run_once(net, x)
+    return {"ratio": _spread(seen[-2][2]) / max(_spread(seen[0][2]), 1e-30), "looks": _looks(seen[-1][1])}
+
+
+def _gradient(submission, seed):
+    net, x, y = _start(submission, seed)
+    seen, out = _run_once(net, x)
+    F.cross_entropy(out, y).backward()
+    norms = [m.weight.grad.norm().item() for m, _, _ in seen]
+    return {"ratio": norms[1] / max(norms[-2], 1e-30), "looks": _looks(seen[-1][1])}
+
+
+def _learned(submission, seed):
+    net, x, _ = _start(submission, seed, depth=3)
+    x, y = x[:32], torch.randint(5, (32,), generator=torch.Generator().manual_seed(seed))
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(200):
+        loss = F.cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return F.cross_entropy(net(x), y).item()
+
+
+def _accept_outputs(result, seed):
+    if result["count"] != 25 or result["shapes"] != sorted([(32, 20), (32, 32), (32, 32), (5, 32)]):
+        return "The network should hold depth hidden nn.Linear layers of width units and one to n_classes."
+    if not result["same"]:
+        probable = all(abs(s - 1) < 1e-4 for s in result["sums"])
+        return "The rows sum to 1: these are probabilities, not logits." if probable else "The output is not that of the last nn.Linear: something follows it."
+    return result["bend"] > 1e-3 or "The network is affine: no nonlinearity is left between the layers."
+
+
+def _accept_signal(result, seed):
+    ratio, looks = result["ratio"], result["looks"]
+    if 0.005 < ratio < 50:
+        return True
+    what = "fades" if ratio <= 0.005 else "blows up"
+    return f"The signal {what}: the spread in the last hidden layer is {ratio:.1e} times that of the first. Hidden activations there are {looks}."
+
+
+def _accept_gradient(result, seed):
+    ratio, looks = result["ratio"], result["looks"]
+    if 0.02 < ratio < 500:
+        return True
+    what = "vanishes" if ratio <= 0.02 else "blows up"
+    return f"The gradient {what}: in the second hidden layer it is {ratio:.1e} times that of the last. Hidden activations there are {looks}."
+
+
+def _accept_learned(loss, seed):
+    return loss < 0.1 or f"A net with 3 hidden layers does not memorize 32 examples: the loss stays at {loss:.2f}."
+
+
+def _mlp(activation, init=None, *end):
+    def make_classifier(d_in, depth, width, n_classes):
+        layers, d = [], d_in
+        for _ in range(depth):
+            linear = nn.Linear(d, width)
+            if init:
+                init(linear.weight)
+                nn.init.zeros_(linear.bias)
+            layers += [linear, activation()]
+            d = width
+        return nn.Sequential(*layers, nn.Linear(d, n_classes), *(make() for make in end))
+
+    return make_classifier
+
+
+def _he(weight):
+    nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+
+@exercise(
+    "activations.fix-classifier",
+    names="make_classifier",
+    covers=["activations.saturation", "activations.fused-ce", "activations.init-pairing", "activations.init-mismatch", "activations.q.init"],
+    seconds=30,
+)
+class FixClassifier:
+    reference = _mlp(nn.ReLU, _he)
+
+    cases = {
+        "logits": group([call(0), call(1)], probe=_outputs, accept=_accept_outputs),
+        "signal": group([call(0), call(1), call(2)], probe=_signal, accept=_accept_signal),
+        "gradient": group([call(0), call(1), call(2)], probe=_gradient, accept=_accept_gradient),
+        "learns": group([call(0), call(1)], probe=_learned, accept=_accept_learned),
+    }
+
+    sigmoids_left = trap("Sigmoid slopes are at most 1/4 at each of 24 layers, whatever the initialization. Use ReLU (or GELU) between the layers.")(_mlp(nn.Sigmoid))
+    softmax_left = trap("F.cross_entropy takes logits and contains the softmax; with yours it acts twice and the loss cannot fall. Drop the softmax at the end.")(
+        _mlp(nn.ReLU, _he, lambda: nn.Softmax(dim=1))
+    )
+    log_softmax_at_the_end = trap("LogSoftmax belongs to NLLLoss. F.cross_entropy contains it: return the last layer's output as it is.")(
+        _mlp(nn.ReLU, _he, lambda: nn.LogSoftmax(dim=1))
+    )
+    xavier_with_relu = trap(
+        "Xavier does not make up for the half that ReLU sets to zero: the mean square halves per layer. (The gradient ratio looks harmless, because both decays compensate in dW.) Use He: kaiming_normal_."
+    )(_mlp(nn.ReLU, nn.init.xavier_normal_))
+    default_init_with_relu = trap("torch's default initialization has variance 1/(3n). ReLU needs 2/n, six times as much: use kaiming_normal_ on every hidden weight.")(_mlp(nn.ReLU))
+    tanh_with_default_init = trap("torch's default initialization, variance 1/(3n), is too small for tanh as well: use xavier_normal_ (gain 5/3), or ReLU with He.")(_mlp(nn.Tanh))
+    standard_normal_weights = trap("Weights from N(0, 1) multiply the signal by √(n/2) per layer: it blows up. The variance has to be 2/n.")(_mlp(nn.ReLU, nn.init.normal_))
+    no_nonlinearity = trap("Without a nonlinearity the layers collapse into one affine map, however well the gradients flow. Put ReLU back between them.")(
+        _mlp(nn.Identity, nn.init.xavier_normal_)
+    )
+    relu_before_the_loss = trap("A ReLU after the last layer clips all negative logits to 0 and cuts their gradients. The output layer has no activation.")(_mlp(nn.ReLU, _he, nn.ReLU))
+
+    gelu_with_he = right("GELU with He")(_mlp(nn.GELU, _he))
+    leaky_relu = right("Leaky ReLU with its own gain")(_mlp(lambda: nn.LeakyReLU(0.1), lambda w: nn.init.kaiming_uniform_(w, a=0.1)))
+    tanh_with_xavier = right("tanh with Xavier and gain 5/3")(_mlp(nn.Tanh, lambda w: nn.init.xavier_normal_(w, gain=5 / 3)))
+    selu = right("SELU with variance 1/n")(_mlp(nn.SELU, lambda w: nn.init.normal_(w, std=w.shape[1] ** -0.5)))
+
+    @right("BatchNorm before ReLU, as a class")
+    def with_batch_norm(d_in, depth, width, n_classes):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                sizes = [d_in] + [width] * depth
+                self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+                self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(depth))
+                self.head = nn.Linear(width, n_classes)
+
+            def forward(self, x):
+                for linear, norm in zip(self.hidden, self.norms):
+                    x = torch.relu(norm(linear(x)))
+                return self.head(x)
+
+        return Net()
+
+
+# ------------------------------------------------------------------------------------------------------------ write the test
+
+
+def _right_shifted(z, axis=-1, T=1.0):
+    e = np.exp((z - np.max(z, axis=axis, keepdims=True)) / T)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _right_torch(z, axis=-1, T=1.0):
+    return torch.softmax(torch.as_tensor(np.asarray(z, dtype=np.float64)) / T, dim=axis).numpy()
+
+
+def _right_log(z, axis=-1, T=1.0):
+    u = np.asarray(z, float) / T
+    return np.exp(u - np.logaddexp.reduce(u, axis=axis, keepdims=True))
+
+
+def _wrong_naive(z, axis=-1, T=1.0):
+    with np.errstate(all="ignore"):
+        e = np.exp(np.asarray(z) / T)
+        return e / e.sum(axis=axis, keepdims=True)
+
+
+def _wrong_global_maximum(z, axis=-1, T=1.0):
+    with np.errstate(all="ignore"):
+        e = np.exp((z - np.max(z)) / T)
+        return e / e.sum(axis=axis, keepdims=True)
+
+
+def _wrong_multiplied(z, axis=-1, T=1.0):
+    return _right_shifted(np.asarray(z) * T, axis)
+
+
+def _wrong_no_temperature(z, axis=-1, T=1.0):
+    return _right_shifted(np.asarray(z), axis)
+
+
+def _wrong_last_axis(z, axis=-1, T=1.0):
+    return _right_shifted(np.asarray(z), -1, T)
+
+
+def _wrong_whole_array(z, axis=-1, T=1.0):
+    e = np.exp((z - np.max(z, axis=axis, keepdims=True)) / T)
+    return e / e.sum()
+
+
+def _wrong_epsilon(z, axis=-1, T=1.0):
+    e = np.exp((z - np.max(z, axis=axis, keepdims=True)) / T)
+    return e / (e.sum(axis=axis, keepdims=True) + 1e-3)
+
+
+def _wrong_divided_after(z, axis=-1, T=1.0):
+    return _right_shifted(np.asarray(z), axis) / T
+
+
+def _close(a, b, atol=1e-9):
+    return np.allclose(a, b, rtol=0, atol=atol)
+
+
+@exercise("activations.test-softmax", names="check_softmax", covers=["activations.softmax", "activations.softmax-stable", "activations.temperature"])
+class TestSoftmax:
+    accepts = {"shifted by the maximum": _right_shifted, "torch": _right_torch, "through the log": _right_log}
+    catches = {
+        "no maximum": _wrong_naive,
+        "one maximum for all": _wrong_global_maximum,
+        "T upside down": _wrong_multiplied,
+        "T ignored": _wrong_no_temperature,
+        "axis ignored": _wrong_last_axis,
+        "one sum for all": _wrong_whole_array,
+        "sums just below 1": _wrong_epsilon,
+        "probabilities divided by T": _wrong_divided_after,
+    }
+
+    def reference(softmax):
+        z = normal((3, 3), 1.5, 1)
+        for axis in (0, 1, -1):
+            for T in (0.5, 1.0, 3.0):
+                assert _close(softmax(z, axis=axis, T=T), _right_torch(z, axis, T))
+        far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
+        assert _close(softmax(far), _right_torch(far))
+
+    @trap("Sums alone prove little: swap the temperature or forget it and they are still 1. Compare values with a case that you know.")
+    def only_sums(softmax):
+        z = normal((3, 3), 1.5, 1)
+        assert np.allclose(softmax(z).sum(axis=-1), 1)
+
+    @trap("With T = 1 and the last axis only, everything about T and axis goes unseen. Try other values of both, on a square array.")
+    def only_defaults(softmax):
+        far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
+        assert _close(softmax(far), _right_torch(far))
+
+    @trap("Moderate logits do not overflow. Add large ones, with rows far apart: they show a missing maximum and one that is shared by all rows.")
+    def moderate_logits_only(softmax):
+        z = normal((3, 3), 1.5, 1)
+        for axis in (0, 1, -1):
+            for T in (0.5, 1.0, 3.0):
+                assert _close(softmax(z, axis=axis, T=T), _right_torch(z, axis, T))
+
+    @trap("Equal to the last bit is too strict: right implementations differ by rounding. Compare with a tolerance such as 1e−9.")
+    def equal_to_the_last_bit(softmax):
+        z = normal((3, 3), 1.5, 1)
+        far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
+        for axis in (0, 1, -1):
+            for T in (0.5, 1.0, 3.0):
+                assert np.array_equal(softmax(z, axis=axis, T=T), _right_shifted(z, axis, T))
+        assert np.array_equal(softmax(far), _right_shifted(far))
+
+    @trap("A tolerance of 1e−2 lets an epsilon in the denominator pass. Right implementations agree to about 1e−12: ask for 1e−9.")
+    def loose_tolerance(softmax):
+        z = normal((3, 3), 1.5, 1)
+        for axis in (0, 1, -1):
+            for T in (0.5, 1.0, 3.0):
+                assert _close(softmax(z, axis=axis, T=T), _right_torch(z, axis, T), atol=1e-2)
+        far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
+        assert _close(softmax(far), _right_torch(far), atol=1e-2)
+
+    @trap("A single vector has one axis and one maximum: it cannot show a wrong axis or a maximum shared by rows. Use a square matrix too.")
+    def one_vector_only(softmax):
+        for z in (np.array([3.0, 1.0, -2.0]), np.array([1e4, 0.0, 9999.0])):
+            for T in (0.5, 1.0, 3.0):
+                assert _close(softmax(z, T=T), _right_torch(z, -1, T))
+
+    @trap("Your check accepts everything it is given. Let it raise AssertionError for a wrong value.")
+    def never_raises(softmax):
+        softmax(np.array([1.0, 2.0]))
+
+    @trap("Your check rejects right implementations as well. What it demands is not in the contract.")
+    def always_raises(softmax):
+        z = np.array([1.0, 2.0])
+        assert np.allclose(softmax(z), z / z.sum())
+
+    @right("laws: sums, shift, temperature, transpose")
+    def by_laws(softmax):
+        rng = np.random.default_rng(7)
+        for _ in range(5):
+            z = rng.normal(size=(4, 4)) * 2
+            p = softmax(z)
+            assert _close(p.sum(axis=-1), 1) and (p > 0).all()
+            assert _close(np.log(p[:, 1:] / p[:, :1]), z[:, 1:] - z[:, :1])
+            assert _close(softmax(z + 5000.0), p) and _close(softmax(z - 5000.0), p)
+            assert _close(softmax(z, T=0.5), softmax(2 * z)) and _close(softmax(z, T=4.0), softmax(z / 4))
+            assert _close(softmax(z.T, axis=0), p.T)
+            offsets = np.array([[0.0], [3000.0], [-3000.0], [9000.0]])
+            assert _close(softmax(z + offsets), p)
+
+    @right("examples by hand")
+    def by_hand(softmax):
+        def expected(row, T):
+            weights = [math.exp((v - max(row)) / T) for v in row]
+            return [w / sum(weights) for w in weights]
+
+        z = np.array([[2.0, 0.0, 1.0], [-3.0, 1.0, 0.5]])
+        for T in (0.25, 1, 2):
+            for i in range(2):
+                for got, want in zip(softmax(z, 1, T)[i], expected(z[i], T)):
+                    if abs(got - want) > 1e-8:
+                        raise AssertionError
+            for j in range(3):
+                for got, want in zip(softmax(z, 0, T)[:, j], expected(z[:, j], T)):
+                    if not abs(got - want) < 1e-8:
+                        raise AssertionError
+        for big in ([1e4, 0.0], [-1e4, -1e4]):
+            got = softmax(np.array([big, [-1e4, -9990.0]]))[0]
+            assert abs(got[0] - expected(big, 1)[0]) < 1e-8
+            got = softmax(np.array([big, [-1e4, -9990.0]]))[1]
+            assert abs(got[1] - expected([-1e4, -9990.0], 1)[1]) < 1e-8
