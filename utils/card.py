@@ -84,7 +84,7 @@ def options(texts: Sequence[str], pick: Callable[[int], None]) -> tuple[Any, lis
 
     layout = ipywidgets.Layout(width="52px")
     buttons = [
-        ipywidgets.Button(description=letter, tooltip=markup.plain(text), layout=layout)
+        ipywidgets.Button(description=letter, tooltip=markup.plain(text).replace("$", ""), layout=layout)
         for letter, text in zip(LETTERS, texts, strict=False)
     ]
     for index, button in enumerate(buttons):

@@ -95,7 +95,7 @@ class _Stage:
             return
         if _page() != self.page:
             self.asleep.value = "<i>The page was reloaded. If the figure does not follow, run the cell again.</i>"
-        self.handle.update(_safe_frame(self.draw, self.alt, {name: w.value for name, w in self.widgets.items()}))
+        self.handle.update(_safe_frame(self.draw, self.alt, {name: _tidy(w.value) for name, w in self.widgets.items()}))
 
 
 def _page() -> str | None:
@@ -158,6 +158,11 @@ def _safe_frame(draw: Callable[..., Any], alt: str, state: Mapping[str, Any]) ->
     except Exception as error:
         text = f"There is no figure for {_spell(state)}: {type(error).__name__}: {error}"
         return Shown(card.static("NO FIGURE", html.escape(text), color="var(--jp-error-color1,#c62828)"), text)
+
+
+def _tidy(value: Any) -> Any:
+    """0.478 for the 0.47800000000000004 that a slider's arithmetic gives."""
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def _spell(state: Mapping[str, Any]) -> str:
