@@ -37,7 +37,10 @@ class Zygote:
 
     Parameters
     ----------
+    limits : of every submission that names no others
     sandbox : "full" locks every fork in and refuses where that is impossible; "none" only separates the processes
+    hidden : folders that no submission may read; refuses if they lie among those that Python needs
+    namespaces : use them where the machine grants them; without, Landlock and seccomp hold alone
 
     Raises
     ------
@@ -50,15 +53,18 @@ class Zygote:
     'ok'
     """
 
-    def __init__(self, *, limits: Limits = Limits(), sandbox: str = "full") -> None:
+    def __init__(self, *, limits: Limits = Limits(), sandbox: str = "full", hidden: Sequence[str] = (), namespaces: bool = True) -> None:
+        if sandbox not in ("full", "none"):
+            raise SandboxError(f"There is no sandbox {sandbox!r}: it is 'full' or 'none'.")
         self.limits, self.sandbox = limits, sandbox
+        self._options = {"sandbox": sandbox, "hidden": list(map(str, hidden)), "namespaces": namespaces}
         self._lock = threading.Lock()
         self._home = tempfile.mkdtemp(prefix="student-")
         self._start()
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM)
-        options = {"sandbox": self.sandbox, "home": self._home}
+        options = self._options | {"home": self._home}
         command = [sys.executable, "-P", "-m", "autograder.student.zygote", str(theirs.fileno()), json.dumps(options)]
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -120,8 +126,8 @@ def _environment() -> dict[str, str]:
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX", "FONTCONFIG_PATH")
     root = str(Path(__file__).resolve().parents[2])
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")}
-    # Huge pages make a fork three times cheaper: fewer entries of the page table to copy. PYTHONHASHSEED: the same scores on every run.
-    tuning = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    # Huge pages make a fork three times cheaper (see memory.py). The hash seed: the same scores on every run.
+    tuning = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     return {k: os.environ[k] for k in kept if k in os.environ} | threads | tuning | {"PYTHONPATH": root}
 
 

@@ -15,8 +15,7 @@ MODULES = (
     "torch.nn.functional", "torch.optim.lr_scheduler", "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint",
     "torch.autograd.gradcheck", "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
     "torch.nn.attention", "torch.fft", "torch.special", "torch.linalg", "torch.overrides", "torch.utils._python_dispatch",
-    "scipy.special", "scipy.stats", "scipy.signal", "scipy.optimize", "scipy.linalg", "scipy.sparse",
-    "sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing", "sklearn.metrics", "sklearn.linear_model",
+    "scipy.special", "scipy.linalg", "sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing",
     "autograder.student.probes", "autograder.student.serve",
 )  # fmt: skip
 

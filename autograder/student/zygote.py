@@ -10,13 +10,25 @@ socket of its own. Started by `autograder.student.process.Zygote` with one socke
 import gc
 import json
 import os
+import resource
 import signal
 import socket
+import subprocess
 import sys
 import traceback
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from autograder.student import namespaces, seccomp
+from autograder.student.limits import Limits
+from autograder.student.lock import Lock, adopt_orphans, clean_environment, keep_only, lock, separate
+from autograder.student.memory import compact
+from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
+
 MAX_REQUEST = 1 << 16
+#: Users that nobody is: beyond those that systemd, containers and directories hand out.
+FIRST_UID, USERS = 2_000_000_000, 100_000
 
 
 def main(argv: list[str]) -> None:
@@ -36,11 +48,33 @@ class _Zygote:
 
     def __init__(self, control: socket.socket, options: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's business
-        self.control, self.options = control, options
-        self.children: set[int] = set()
+        self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
+        self.children: dict[int, str] = {}
         self.count = 0
+        self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno())
+        self.own = self.other_user = False
+        if not self.full:
+            adopt_orphans()
         missing = prepare()
-        control.send(json.dumps({"ready": os.getpid(), "missing": missing}).encode())
+        notes = self.arm(options["hidden"]) if self.full else []
+        control.send(json.dumps({"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside}).encode())
+
+    def arm(self, hidden: list[str]) -> list[str]:
+        """Find out once what every fork is locked in with; gives back what this machine does not grant."""
+        places, notes = readable(), []
+        refuse_overlap(places, hidden)
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        if self.inside:
+            try:
+                namespaces.confine(places, DEVICES, self.home)
+                self.own = True
+            except OSError as error:
+                notes.append(f"no file system of its own: {error}")
+        if not self.own:
+            os.chmod(self.home, 0o711)
+        self.other_user = os.geteuid() == 0 and open_to_all(places, parents=not self.own)
+        self.lock = Lock(tuple(places), size, own_uid=self.other_user or self.inside and os.geteuid() != 0)
+        return notes
 
     def run(self) -> None:
         """Serve until the socket closes, then take every child along."""
@@ -49,7 +83,10 @@ class _Zygote:
             if not data:
                 break
             request = json.loads(data)
-            answer = self.fork(request["fork"], descriptors[0]) if "fork" in request else self.end(request["end"])
+            try:
+                answer = self.fork(request["fork"], descriptors[0]) if "fork" in request else self.end(request["end"])
+            except OSError as error:
+                answer = {"error": str(error)}
             self.control.send(json.dumps(answer).encode())
         for pid in list(self.children):
             self.end(pid)
@@ -57,34 +94,58 @@ class _Zygote:
     def fork(self, limits: dict[str, Any], descriptor: int) -> dict[str, Any]:
         """A child that serves the judge over `descriptor`."""
         self.count += 1
-        home = os.path.join(self.options["home"], f"s{self.count}")
+        home = os.path.join(self.home, f"s{self.count}")
+        bounds = Limits(**limits)
+        how = replace(self.lock, uid=FIRST_UID + self.count % USERS if self.other_user else None) if self.full else None
+        self.make_work(home, bounds, os.geteuid() if how is None or how.uid is None else how.uid)
         pid = os.fork()
         if pid == 0:
-            self.child(limits, descriptor, home)
+            try:
+                become_student(descriptor, home, bounds, how)
+            finally:
+                os._exit(0)
         os.close(descriptor)
-        self.children.add(pid)
+        self.children[pid] = home
         return {"pid": pid}
 
-    def child(self, limits: dict[str, Any], descriptor: int, home: str) -> None:
-        """The life of a fork; never returns."""
-        try:
-            self.control.close()
-            os.setsid()
-            become_student(limits, descriptor, home, self.options)
-        finally:
-            os._exit(0)
+    def make_work(self, home: str, limits: Limits, uid: int) -> None:
+        """A folder for a child."""
+        os.mkdir(home, 0o700)
+        if self.own:
+            namespaces.mount_work(home, limits.files, uid)
+        elif uid != os.geteuid():
+            os.chown(home, uid, uid)
 
     def end(self, pid: int) -> dict[str, Any]:
-        """Kill a child and tell how it had ended, if it had."""
-        if pid not in self.children:
+        """Kill a child and all that it started, and tell how it had ended, if it had."""
+        home = self.children.pop(pid, None)
+        if home is None:
             return {"status": 0, "cpu": 0.0, "rss": 0}
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
-        self.children.discard(pid)
+        if not self.full:
+            kill_orphans(set(self.children))
+        if self.own:
+            namespaces.unmount_work(home)
+        remove(home)
         return {"status": status, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss}
+
+
+def remove(home: str) -> None:
+    """Remove a work folder, however a learner's code left it."""
+    try:
+        os.rmdir(home)
+    except OSError:
+        subprocess.run(["/bin/rm", "-rf", "--one-file-system", "--", home], check=False, stderr=subprocess.DEVNULL)
+
+
+def kill_orphans(known: set[int]) -> None:
+    """Kill processes that a child started and left behind: they are ours now, since a zygote inherits them."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while children.exists() and (strays := {int(pid) for pid in children.read_text().split()} - known):
+        for pid in strays:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def prepare() -> list[str]:
@@ -106,21 +167,28 @@ def prepare() -> list[str]:
 
     for module in (IPython.display, IPython.core.display_functions, IPython):
         module.display = display  # without a kernel, IPython's own prints
+    if seccomp.supported():
+        seccomp.compiled()
     gc.collect()
     gc.freeze()
+    compact()
     return missing
 
 
-def become_student(limits: dict[str, Any], descriptor: int, home: str, options: dict[str, Any]) -> None:
+def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None) -> None:
     """Lock this process in, then serve the judge."""
     from autograder.student.channel import Channel
-    from autograder.student.limits import Limits
     from autograder.student.serve import Server
 
-    bounds = Limits(**limits)
-    os.makedirs(home, mode=0o700)
-    os.chdir(home)
-    Server(Channel(socket.socket(fileno=descriptor), bounds), bounds).run()
+    os.setsid()
+    sock = socket.socket(fileno=keep_only(descriptor))
+    clean_environment(home)
+    sys.path[:] = [entry for entry in sys.path if entry != os.environ.get("PYTHONPATH")]
+    if how is None:
+        separate(limits)
+    else:
+        lock(home, limits, how)
+    Server(Channel(sock, limits), limits).run()
 
 
 if __name__ == "__main__":

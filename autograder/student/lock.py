@@ -1,0 +1,124 @@
+"""Lock this process in: what a fork does before the first line of a learner."""
+
+import ctypes
+import math
+import os
+import resource
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograder.errors import SandboxError
+from autograder.student import landlock, seccomp
+from autograder.student.limits import Limits
+from autograder.student.places import DEVICES
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 36, 38
+_CAPABILITY_VERSION = 0x20080522
+_LAST_CAPABILITY = 63
+SOCKET = 3  # where the socket to the judge lies in a fork
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What every fork of one zygote is locked in with.
+
+    Attributes
+    ----------
+    places : folders that may be read
+    size : bytes of address space that the zygote itself has
+    uid : the user to become, or None to stay
+    own_uid : whether nobody else's processes count as this user's, so that their number can be limited
+    """
+
+    places: tuple[str, ...]
+    size: int
+    uid: int | None = None
+    own_uid: bool = False
+
+
+def keep_only(descriptor: int) -> int:
+    """Close every descriptor but one, which becomes number `SOCKET`; standard input and output lead nowhere."""
+    os.dup2(descriptor, SOCKET) if descriptor != SOCKET else None
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.closerange(SOCKET + 1, 1 << 16)
+    return SOCKET
+
+
+def clean_environment(home: str) -> None:
+    """Leave nothing of the zygote's environment."""
+    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
+    os.environ.clear()
+    os.environ.update(kept, HOME=home, TMPDIR=home, MPLCONFIGDIR=home, XDG_CACHE_HOME=home, TORCH_HOME=home, USER="student", LOGNAME="student", PATH="")
+    os.umask(0o077)
+    os.chdir(home)
+
+
+def lock(home: str, limits: Limits, how: Lock) -> None:
+    """Give up everything that a submission does not need. There is no way back.
+
+    Raises
+    ------
+    SandboxError : some part of it is refused
+    """
+    _limit(limits, how)
+    if how.uid is not None:
+        os.setgroups([])
+        os.setresgid(how.uid, how.uid, how.uid)
+        os.setresuid(how.uid, how.uid, how.uid)
+    _drop_capabilities()
+    _prctl(_PR_SET_PDEATHSIG, 9)  # after setuid, which clears it
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    landlock.restrict(how.places, DEVICES, home)
+    seccomp.install(os.getpid())
+
+
+def _limit(limits: Limits, how: Lock) -> None:
+    seconds = math.ceil(limits.cpu)
+    bounds = {
+        resource.RLIMIT_AS: how.size + limits.memory,
+        resource.RLIMIT_FSIZE: limits.files,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if how.own_uid:
+        bounds[resource.RLIMIT_NPROC] = limits.threads
+    for kind, most in bounds.items():
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+
+
+def _drop_capabilities() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in range(_LAST_CAPABILITY + 1):
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # refused without CAP_SETPCAP, where there is nothing to drop
+    header, nothing = struct.pack("<Ii", _CAPABILITY_VERSION, 0), bytes(24)
+    if libc.capset(header, nothing):
+        raise SandboxError(f"capabilities: {os.strerror(ctypes.get_errno())}")
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0):
+        raise SandboxError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
+
+
+def separate(limits: Limits) -> None:
+    """What is done without a sandbox: limits on memory, time and files, and an end with the zygote."""
+    if sys.platform == "linux":
+        _limit(limits, Lock((), int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()))
+        _prctl(_PR_SET_PDEATHSIG, 9)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose parent dies, so that none gets away."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
