@@ -60,3 +60,13 @@ class Missing:
 
     def __call__(self, submission: Any, names: list[str]) -> list[str]:
         return [n for n in names if not callable(getattr(submission, n, None))]
+
+
+@dataclass(frozen=True)
+class ReadName:
+    """Gives what a submission left under a name, such as an answer sheet; None if there is nothing."""
+
+    name: str
+
+    def __call__(self, submission: Any) -> Any:
+        return getattr(submission, self.name, None)
