@@ -157,7 +157,8 @@ assert sigmoid(np.zeros(3, np.float32)).dtype == np.float32, "float32 in, float3
 # the best possible point, $z=0$, with weights of 1:
 
 # %%
-print(f"0.25 ** 10 = {0.25**10:.2g}    slope at z = 4: {dsigmoid(np.array(4.0)):.4f}")
+best, far = 1 / (1 + math.exp(0.0)), 1 / (1 + math.exp(-4.0))
+print(f"ten layers at z = 0: {(best * (1 - best)) ** 10:.2g}    one slope at z = 4: {far * (1 - far):.4f}")
 
 # %% [markdown]
 # A millionth, before saturation even starts. Beyond $|z|=4$ each factor is below 0.02. You will see the whole-network version in the section on initialization.

@@ -1486,7 +1486,7 @@ class FixNll:
         "gradient": group(_NLL_CASES, probe=_gradient, rtol=1e-4, atol=1e-6),
     }
 
-    @trap("The softmax underflows to 0 and log(0) = −inf; its gradient is nan. Never take the log of a softmax: use F.cross_entropy or F.log_softmax on the logits.")
+    @trap("The softmax underflows to 0 (subtracting the maximum does not help: torch.softmax does that already), log(0) = −inf, and its gradient is nan. Never take the log of a softmax: use F.cross_entropy or F.log_softmax on the logits.")
     def log_of_softmax(logits, y):
         p = torch.softmax(logits, dim=1)
         return -torch.log(p)[torch.arange(len(y)), y].mean()
@@ -1505,12 +1505,6 @@ class FixNll:
     def hidden_with_nan_to_num(logits, y):
         p = torch.softmax(logits, dim=1)
         return torch.nan_to_num(-torch.log(p)[torch.arange(len(y)), y].mean(), posinf=1e4)
-
-    @trap("Subtracting the maximum saves exp from overflow, but torch.softmax does that already. The zero appears afterwards, in the log: use log_softmax.")
-    def maximum_subtracted(logits, y):
-        z = logits - logits.max(dim=1, keepdim=True).values
-        p = torch.exp(z) / torch.exp(z).sum(dim=1, keepdim=True)
-        return -torch.log(p)[torch.arange(len(y)), y].mean()
 
     @trap("More digits move the cliff to a logit gap of 745, they do not remove it. Use log_softmax, in float32.")
     def in_float64(logits, y):
