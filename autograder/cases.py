@@ -1,7 +1,7 @@
 """Draw the cases of an exercise, the same on every machine, and shrink a failing one."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -70,16 +70,23 @@ def _repeatable() -> Iterator[None]:
         yield
 
 
-def smallest(case: Case, fails: Callable[[Call], bool]) -> Call:
-    """The smallest call of the case's strategy that `fails`, or the case's own call if none smaller is found in time."""
-    if case.strategy is None:
-        return case.call
-    found = [case.call]
+def smallest(failing: Sequence[Case], fails: Callable[[Call], bool]) -> Call:
+    """The smallest call that `fails`: one of the failing cases, or a smaller one that a strategy of theirs can draw in time."""
+    found = [case.call for case in failing]
+    strategy = next((case.strategy for case in failing if case.strategy is not None), None)
+    if strategy is not None:
+        found += _shrink(strategy, fails)
+    return min(found, key=_size)
+
+
+def _shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
+    """Failing calls that Hypothesis meets on its way to a small one."""
+    found: list[Call] = []
     end = time.monotonic() + SHRINK_SECONDS
 
     @settings(max_examples=100, phases=[Phase.generate, Phase.shrink], **_QUIET)
     @seed(0)
-    @given(case.strategy)
+    @given(strategy)
     def search(call: Call) -> None:
         if time.monotonic() > end:
             raise _OutOfTime
@@ -95,14 +102,14 @@ def smallest(case: Case, fails: Callable[[Call], bool]) -> Call:
         except Exception as error:  # Hypothesis' own complaints, such as Flaky for a submission that draws random numbers
             if not type(error).__module__.startswith("hypothesis"):
                 raise
-    return min(found, key=_size)
+    return found
 
 
-def _size(call: Call) -> tuple[int, float, int]:
+def _size(call: Call) -> tuple[int, int, float]:
     leaves = [np.asarray(leaf) for leaf in _leaves((*call.args, *call.kwargs.values()))]
     numbers = [leaf for leaf in leaves if leaf.dtype.kind in "biuf"]
     magnitude = sum(float(np.abs(np.nan_to_num(n.astype(float))).sum()) for n in numbers)
-    return sum(leaf.size for leaf in leaves), round(magnitude, 6), len(repr(call))
+    return sum(leaf.size for leaf in leaves), len(repr(call)), round(magnitude, 6)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -87,7 +87,7 @@ def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[
         return Verdict(exercise.id, 0.0, points, "not attempted", lamps, "Your code still raises NotImplementedError.", notes=notes)
     earned = _earned(exercise, cases, wrong, points)
     first = min(i for i, *_ in wrong)
-    shown = _explain(prepared, student, first, next(w for (i, *_), w in wrong.items() if i == first), seen[first])
+    shown = _explain(prepared, student, wrong, seen)
     status = "partly" if earned else seen[first].error if seen[first].error in LOST else "failed"
     trap = name_mistake(prepared, wrong)
     teaching = next((t.text for t in exercise.traps if t.id == trap), "")
@@ -120,31 +120,36 @@ def _earned(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong]
     return math.floor(2 * points * max(0.0, good / total)) / 2
 
 
-def _explain(prepared: Prepared, student: Student, index: int, wrong: Wrong, seen: Observation) -> dict[str, Any]:
-    """The smallest failing input and what happened on it, as fields of a verdict."""
-    case = prepared.cases[index]
-    last: dict[int, tuple[Observation, Observation, Wrong]] = {}
+def _explain(prepared: Prepared, student: Student, wrong: dict[tuple, Wrong], seen: Sequence[Observation]) -> dict[str, Any]:
+    """The smallest failing input of the first group that fails, and what happened on it, as fields of a verdict."""
+    failing = list(dict.fromkeys(i for i, *_ in wrong))
+    group = prepared.cases[failing[0]].group
+    failing = [i for i in failing if prepared.cases[i].group == group]
+    lost = next((i for i in failing if seen[i].error in LOST), None)
+    if lost is not None:  # trying again would hang or die again
+        return _shown(
+            prepared, group, prepared.cases[lost].call, seen[lost], _nearest(prepared, group, prepared.cases[lost].call, seen[lost])
+        )
+    met: dict[int, tuple[Observation, tuple[Observation, Wrong]]] = {}
 
     def fails(call: Call) -> bool:
-        now = student.ask(prepared.probes[case.group], [call])[0]
-        found = _nearest(prepared, case.group, call, now)
+        now = student.ask(prepared.probes[group], [call])[0]
+        found = _nearest(prepared, group, call, now)
         if found:
-            last[id(call)] = (now, *found)
+            met[id(call)] = (now, found)
         return bool(found)
 
-    call = case.call
-    if not (wrong.kind == "error" and seen.error in LOST):
-        call = smallest(case, fails)
-    if id(call) in last:
-        seen, expected, wrong = last[id(call)]
-    else:
-        expected = next((e[index] for e in prepared.expected), Observation())
-    return {
-        "message": wrong.text,
-        "where": seen.where,
-        "counterexample": describe(prepared.exercise, case.group, call),
-        **_pair(expected, seen, wrong),
-    }
+    call = smallest([prepared.cases[i] for i in failing], fails)
+    if id(call) not in met and not fails(call):  # a submission that draws random numbers
+        i = failing[0]
+        return _shown(prepared, group, prepared.cases[i].call, seen[i], (Observation(), next(w for (j, *_), w in wrong.items() if j == i)))
+    return _shown(prepared, group, call, *met[id(call)])
+
+
+def _shown(prepared: Prepared, group: int, call: Call, seen: Observation, found: tuple[Observation, Wrong]) -> dict[str, Any]:
+    expected, wrong = found
+    counterexample = describe(prepared.exercise, group, call)
+    return {"message": wrong.text, "where": seen.where, "counterexample": counterexample, **_pair(expected, seen, wrong)}
 
 
 def _nearest(prepared: Prepared, group: int, call: Call, seen: Observation) -> tuple[Observation, Wrong] | None:
@@ -160,9 +165,9 @@ def _nearest(prepared: Prepared, group: int, call: Call, seen: Observation) -> t
 
 
 def _pair(expected: Observation, seen: Observation, wrong: Wrong) -> dict[str, str | None]:
-    if wrong.kind in ("accept", "raises", "changed"):
+    if wrong.kind in ("accept", "raises", "changed", "warning"):
         return {"expected": None, "got": None}
-    if wrong.kind in ("error", "warning"):
+    if wrong.kind == "error":
         return {"expected": None if expected.value is None else show(expected.value), "got": None}
     return {"expected": show(entry(expected.value, wrong.path)), "got": show(entry(seen.value, wrong.path))}
 

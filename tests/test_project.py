@@ -21,7 +21,10 @@ def test_conda_and_pip_install_the_same():
 
 def test_every_dependency_has_a_reason_in_the_architecture():
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    everything = PYPROJECT["project"]["dependencies"] + sum(PYPROJECT["project"]["optional-dependencies"].values(), [])
+    everything = [
+        *PYPROJECT["project"]["dependencies"],
+        *(d for extra in PYPROJECT["project"]["optional-dependencies"].values() for d in extra),
+    ]
     names = [re.match(r"[\w.-]+", d)[0] for d in everything]
     assert not [n for n in names if f"`{n}`" not in text]
 
