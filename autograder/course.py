@@ -42,7 +42,7 @@ def find_chapter(root: Path, name: str) -> Chapter:
         number = chapter.name.partition("-")[0]
         if name in (chapter.name, chapter.slug, number, number.lstrip("0")):
             return chapter
-    raise UnknownNameError(f"There is no chapter {name!r}. Chapters: {', '.join(known)}.{_nearest(name, [c.slug for c in known.values()])}")
+    raise UnknownNameError(f"There is no chapter {name!r}. Chapters: {', '.join(known)}.{nearest(name, [c.slug for c in known.values()])}")
 
 
 def find_exercise(root: Path, id: str) -> tuple[Chapter, str]:
@@ -55,10 +55,11 @@ def find_exercise(root: Path, id: str) -> tuple[Chapter, str]:
     known = {task: chapter for chapter in chapters(root).values() for task in chapter.tasks}
     if id in known:
         return known[id], id
-    raise UnknownNameError(f"There is no exercise {id!r}.{_nearest(id, list(known))} `dlcourse coverage` lists all exercises.")
+    raise UnknownNameError(f"There is no exercise {id!r}.{nearest(id, list(known))} `dlcourse coverage` lists all exercises.")
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str]) -> str:
+    """A question that names the known name most like `name`; empty if none is like it."""
     import difflib
 
     close = difflib.get_close_matches(name, known, n=1)
