@@ -1,0 +1,156 @@
+"""Grade many submissions: find what is to be done, let workers judge, write every result whole."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autograder.chapter import Chapter
+from autograder.errors import CourseError
+from autograder.grading.feedback import feedback_page
+from autograder.grading.files import write_whole
+from autograder.grading.gradebook import Writer
+from autograder.grading.jobs import Entry, find_entries
+from autograder.grading.judging import Graded, GradedCell
+from autograder.grading.pool import MakeExecutor, process_pool, run_jobs
+from autograder.grading.register import open_gradebook, register
+from autograder.grading.settings import Settings, writable
+from autograder.grading.worker import Job, blueprint_of, grade_job, warm
+from autograder.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to grade."""
+
+    students: tuple[str, ...] = ()
+    workers: int = 0
+    sandbox: str = "full"
+    force: bool = False
+    make: MakeExecutor = process_pool
+
+
+@dataclass
+class Batch:
+    """What became of a run."""
+
+    entries: list[Entry] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def count(self, state: str) -> int:
+        """How many submissions are in a state."""
+        return sum(e.state == state for e in self.entries)
+
+
+def grade_course(
+    settings: Settings,
+    chosen: Sequence[Chapter],
+    options: Options = Options(),
+    started: Callable[[int], None] = lambda total: None,
+    advanced: Callable[[Entry], None] = lambda entry: None,
+) -> Batch:
+    """Grade what was handed in for `chosen` chapters.
+
+    Parameters
+    ----------
+    started : called with the number of submissions that are to be graded
+    advanced : called after each of them
+
+    Raises
+    ------
+    CourseError : nothing can be graded at all
+    """
+    for step in ("autograded", "feedback"):
+        writable(settings.folder(step).resolve())
+    with _alone(settings):
+        blueprints = [blueprint_of(settings.root, c.name) for c in chosen]
+        batch = Batch([e for b in blueprints for e in find_entries(settings, b, options.students)])
+        todo = _to_be_done(settings, blueprints, batch, options)
+        started(len(todo))
+        if todo:
+            _grade(settings, todo, batch, options, advanced)
+    return batch
+
+
+def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, options: Options) -> list[Entry]:
+    """The submissions that changed since they were graded; closes the gradebook, for workers are forked next."""
+    if not batch.entries:
+        return []
+    with open_gradebook(settings) as gradebook:
+        register(settings, gradebook, blueprints)
+        writer = Writer(gradebook, settings)
+        scores = {b.chapter.name: writer.scores(b.chapter.name) for b in blueprints}
+    return [e for e in batch.entries if options.force or not e.recall(scores[e.chapter.name].get(e.student, {}))]
+
+
+def _grade(settings: Settings, todo: list[Entry], batch: Batch, options: Options, advanced: Callable[[Entry], None]) -> None:
+    for blueprint in {id(e.blueprint): e.blueprint for e in todo}.values():
+        warm(blueprint)
+    jobs = {Job(settings.root, e.chapter.name, e.student, e.notebook, e.result, options.sandbox): e for e in todo}
+    workers = min(options.workers or _cores(), len(jobs))
+    results = run_jobs(jobs, grade_job, workers, options.make)
+    try:
+        with open_gradebook(settings) as gradebook:
+            writer = Writer(gradebook, settings)
+            for job, result in results:
+                _finish(writer, jobs[job], result, batch)
+                advanced(jobs[job])
+    except KeyboardInterrupt:
+        batch.interrupted = True
+    finally:
+        results.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _finish(writer: Writer, entry: Entry, result: Graded | BaseException, batch: Batch) -> None:
+    """Grades first, then the page, the record last: a run that is killed in between does this submission again."""
+    if isinstance(result, CourseError):
+        raise result
+    graded = lost(entry, result) if isinstance(result, BaseException) else result
+    timestamp, strange = entry.handed_in
+    record = writer.record(entry.chapter.name, entry.chapter.slug, entry.student, graded, timestamp)
+    if timestamp:
+        write_whole(entry.result.parent / "timestamp.txt", f"{timestamp:%Y-%m-%d %H:%M:%S.%f} UTC\n")
+    entry.notes = (*graded.notes, *filter(None, [strange, graded.problem]))
+    entry.verdicts = [c.verdict.as_json() for c in graded.cells]
+    entry.state, entry.why = ("failed", "; ".join(graded.failures)) if graded.failures else ("graded", "")
+    write_whole(entry.feedback, feedback_page(entry.student, entry.chapter, graded, record, entry.notes))
+    entry.remember()
+    batch.warnings += [f"{entry.student}, {entry.chapter.name}: {note}" for note in (*entry.notes, *graded.failures)]
+
+
+def lost(entry: Entry, error: BaseException) -> Graded:
+    """An explicit outcome for every cell of a submission that could not be judged."""
+    reason = "The grader failed on this submission. This is not the student's fault: tell the instructor."
+    failure = f"{type(error).__name__}: {error}"
+    cells = [
+        GradedCell(s, Verdict(s.exercise, 0.0, s.points, "not run", message=reason), failure=failure if s is entry.blueprint.slots[0] else "")
+        for s in entry.blueprint.slots
+    ]
+    return Graded(tuple(cells))
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Refuse to run twice at once on one course: there is one writer."""
+    path = writable(settings.work) / "lock"
+    with _open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CourseError(f"Another `dlcourse grade` is at work in {settings.root}. Wait until it is done.") from None
+        yield
+
+
+def _open(path: Path) -> Any:
+    try:
+        return path.open("a")
+    except OSError as error:
+        raise CourseError(f"{path} cannot be written: {error.strerror}.") from None

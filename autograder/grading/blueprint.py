@@ -1,0 +1,92 @@
+"""The instructor's notebook of a chapter: the frame into which a submission's solutions are put."""
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autograder.build.notebook import cell_id, solution_id
+from autograder.chapter import Chapter
+from autograder.errors import CourseError
+from autograder.grading.submission import Submission
+from autograder.quiz import answer_sheet
+from autograder.quiz_verdict import quiz_id
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One graded cell.
+
+    Attributes
+    ----------
+    exercise : "activations.sigmoid"; the answer sheet is "activations.quiz"
+    grade_id : nbgrader's id of the cell that is graded
+    solution_id : nbgrader's id of the cell in which a learner writes
+    points : what it is worth
+    start : the text that the learner was given
+    """
+
+    exercise: str
+    grade_id: str
+    solution_id: str
+    points: float
+    start: str
+
+
+class Blueprint:
+    """A chapter's source edition, read once."""
+
+    def __init__(self, root: Path, chapter: Chapter) -> None:
+        self.root, self.chapter = root, chapter
+        self.path = root / "source" / chapter.name / f"{chapter.slug}.ipynb"
+
+    @cached_property
+    def notebook(self) -> dict[str, Any]:
+        """The instructor edition as it was built."""
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CourseError(f"{self.path} does not exist. Run `dlcourse build {self.chapter.name}`.") from None
+        except (ValueError, OSError) as error:
+            raise CourseError(f"{self.path} cannot be read: {error}. Run `dlcourse build {self.chapter.name}`.") from None
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        """The graded cells, in the order of the notebook."""
+        known = {cell_id(t.id): (t.id, t.start) for t in self.chapter.tasks.values()}
+        quiz = quiz_id(self.chapter.name)
+        known[cell_id(quiz)] = (quiz, answer_sheet(self.chapter.questions))
+        graded = [c["metadata"]["nbgrader"] for c in self.notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade")]
+        strange = {g["grade_id"] for g in graded} ^ (set(known) - ({cell_id(quiz)} - {g["grade_id"] for g in graded}))
+        if strange:
+            raise CourseError(f"{self.path} does not fit its chapter ({', '.join(sorted(strange))}). Run `dlcourse build {self.chapter.name}`.")
+        return [Slot(known[g["grade_id"]][0], g["grade_id"], _solution(g), g["points"], known[g["grade_id"]][1]) for g in graded]
+
+    @cached_property
+    def solution_ids(self) -> set[str]:
+        """nbgrader's ids of the cells in which learners write."""
+        return {slot.solution_id for slot in self.slots}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when anything changes on which a verdict of this chapter depends."""
+        parts = [self.path, *sorted(p for p in self.chapter.folder.iterdir() if p.is_file())]
+        return hashlib.sha256(b"\0".join(p.name.encode() + b"\0" + p.read_bytes() for p in parts)).hexdigest()
+
+    def rebuild(self, submission: Submission) -> dict[str, Any]:
+        """The instructor's notebook with the solutions of `submission`; a solution that is missing becomes what the learner started from."""
+        notebook = copy.deepcopy(self.notebook)
+        start = {slot.solution_id: slot.start for slot in self.slots}
+        for cell in notebook["cells"]:
+            id = cell["metadata"].get("nbgrader", {}).get("grade_id")
+            cell["metadata"].pop("dlcourse", None)
+            if id in start:
+                cell["source"] = submission.sources.get(id, start[id])
+        return notebook
+
+
+def _solution(grader: dict[str, Any]) -> str:
+    return solution_id(grader["grade_id"])

@@ -1,0 +1,131 @@
+"""Write grades into nbgrader's database: one writer, and one transaction for each submission.
+
+nbgrader's own methods commit after every step, so that a killed run leaves half a grade. Here the same rows are made with nbgrader's own
+classes and committed at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from autograder.grading.judging import Graded
+from autograder.grading.settings import Settings, quiet_nbgrader
+
+
+@dataclass(frozen=True)
+class Record:
+    """A submission as the gradebook has it.
+
+    Attributes
+    ----------
+    score, max_score : with what graders changed by hand, before the penalty
+    by_hand : cell → what a grader gave by hand
+    comments : solution cell → what a grader wrote
+    """
+
+    score: float
+    max_score: float
+    seconds_late: float = 0.0
+    penalty: float = 0.0
+    timestamp: datetime | None = None
+    by_hand: Mapping[str, float] = ()  # type: ignore[assignment]
+    comments: Mapping[str, str] = ()  # type: ignore[assignment]
+
+
+class Writer:
+    """The one writer of a gradebook."""
+
+    def __init__(self, gradebook: Any, settings: Settings) -> None:
+        from nbgrader.preprocessors import AssignLatePenalties
+
+        self.gradebook, self.db = gradebook, gradebook.db
+        self._late = AssignLatePenalties(config=settings.config, log=quiet_nbgrader())
+        self._late.init_plugin()
+
+    def scores(self, chapter: str) -> dict[str, dict[str, float | None]]:
+        """Student → cell → the score that the autograder gave, for all that have been graded."""
+        from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
+
+        rows = (
+            self.db.query(SubmittedAssignment.student_id, BaseCell.name, Grade.auto_score)
+            .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+            .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
+            .join(BaseCell, BaseCell.id == Grade.cell_id)
+            .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+            .filter(Assignment.name == chapter)
+        )
+        found: dict[str, dict[str, float | None]] = {}
+        for student, cell, score in rows:
+            found.setdefault(student, {})[cell] = score
+        return found
+
+    def record(self, chapter: str, slug: str, student: str, graded: Graded, timestamp: datetime | None) -> Record:
+        """Write the grades of one submission, all or nothing."""
+        try:
+            submission = self._submission(chapter, student)
+            if timestamp:
+                submission.timestamp = timestamp
+            notebook = next(n for n in submission.notebooks if n.name == slug)
+            self._grade(notebook, graded)
+            self.db.flush()
+            self.db.expire(notebook)
+            penalty = self._penalty(submission, notebook, student)
+            self.db.commit()
+            return _record(submission, notebook, penalty)
+        except BaseException:
+            self.db.rollback()
+            raise
+
+    def _submission(self, chapter: str, student: str) -> Any:
+        from nbgrader.api import Comment, Grade, MissingEntry, Student, SubmittedAssignment, SubmittedNotebook
+
+        try:
+            return self.gradebook.find_submission(chapter, student)
+        except MissingEntry:
+            pass
+        known = self.db.get(Student, student) or Student(id=student)
+        with self.db.no_autoflush:
+            submission = SubmittedAssignment(assignment=self.gradebook.find_assignment(chapter), student=known)
+            self.db.add(submission)
+            for notebook in submission.assignment.notebooks:
+                submitted = SubmittedNotebook(notebook=notebook, assignment=submission)
+                self.db.add(submitted)
+                self.db.add_all(Grade(cell_id=c.id, notebook=submitted) for c in (*notebook.grade_cells, *notebook.task_cells))
+                self.db.add_all(Comment(cell_id=c.id, notebook=submitted) for c in (*notebook.solution_cells, *notebook.task_cells))
+        self.db.flush()
+        return submission
+
+    def _grade(self, notebook: Any, graded: Graded) -> None:
+        points = {c.slot.grade_id: c.verdict.points for c in graded.cells}
+        empty = {c.slot.solution_id for c in graded.cells if c.verdict.status in ("not attempted", "not run")}
+        for grade in notebook.grades:
+            if grade.name in points:
+                grade.auto_score = points[grade.name]
+                grade.needs_manual_grade = grade.manual_score is not None  # as nbgrader: a grader looks again
+        for comment in notebook.comments:
+            comment.auto_comment = "No response." if comment.name in empty else None
+
+    def _penalty(self, submission: Any, notebook: Any, student: str) -> float:
+        notebook.late_submission_penalty = None
+        late = submission.total_seconds_late
+        if late > 0:
+            penalty = self._late.plugin_inst.late_submission_penalty(student, notebook.score, late)
+            if penalty is not None:
+                notebook.late_submission_penalty = self._late._check_late_penalty(notebook, penalty)
+        return notebook.late_submission_penalty or 0.0
+
+
+def _record(submission: Any, notebook: Any, penalty: float) -> Record:
+    by_hand = {g.name: g.manual_score + (g.extra_credit or 0.0) for g in notebook.grades if g.manual_score is not None}
+    by_hand |= {g.name: g.auto_score + g.extra_credit for g in notebook.grades if g.manual_score is None and g.extra_credit}
+    comments = {c.name: c.manual_comment for c in notebook.comments if c.manual_comment}
+    return Record(
+        score=notebook.score,
+        max_score=notebook.max_score,
+        seconds_late=submission.total_seconds_late,
+        penalty=penalty,
+        timestamp=submission.timestamp,
+        by_hand=by_hand,
+        comments=comments,
+    )

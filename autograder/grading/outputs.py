@@ -1,0 +1,75 @@
+"""Make harmless what a submission printed and displayed, before anybody sees it.
+
+Text stays text. Of HTML only plain structure remains: no style, no class, no link, no image, so that nothing can run, call home, or look
+like a verdict. Pictures are PNG only. SVG, JavaScript, LaTeX and Markdown, which a viewer would interpret, are dropped.
+"""
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import nh3
+
+from autograder.student.outcome import CellOutcome
+
+MAX_TEXT = 10_000
+MAX_IMAGE = 1_500_000
+MAX_OUTPUTS = 20
+_TAGS = set("table thead tbody tfoot tr th td caption p br b i em strong code pre ul ol li sub sup span div hr dl dt dd".split())
+_ATTRIBUTES = {"td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
+# Control characters, and those that turn the direction of writing or hide: what is shown shall be what is there.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def visible(text: str) -> str:
+    """Text in which every character can be seen: hidden ones are replaced by �."""
+    return _UNSEEN.sub("�", _ANSI.sub("", text.replace("\r\n", "\n")))
+
+
+def limited(text: str, most: int = MAX_TEXT) -> str:
+    """The beginning of a text, with a note if there was more."""
+    return text if len(text) <= most else f"{text[:most]}\n… {len(text) - most} more characters are not shown"
+
+
+def clean_html(text: str) -> str:
+    """HTML of a submission with nothing but structure left."""
+    return nh3.clean(limited(text, 5 * MAX_TEXT), tags=_TAGS, attributes=_ATTRIBUTES, link_rel=None, strip_comments=True)
+
+
+def is_png(text: str) -> bool:
+    """Whether a base64 text is a picture of moderate size."""
+    try:
+        return len(text) <= MAX_IMAGE and base64.b64decode(text, validate=False)[:8] == _PNG
+    except (binascii.Error, ValueError):
+        return False
+
+
+def clean_bundle(bundle: dict[str, str]) -> dict[str, str]:
+    """A mime bundle with what may be shown of it."""
+    cleaned = {"text/plain": limited(visible(bundle.get("text/plain", "")))}
+    if "text/html" in bundle:
+        cleaned["text/html"] = clean_html(bundle["text/html"])
+    if is_png(bundle.get("image/png", "")) and bundle.get("image/png"):
+        cleaned["image/png"] = bundle["image/png"]
+    return cleaned
+
+
+def cell_outputs(outcome: CellOutcome | None) -> list[dict[str, Any]]:
+    """What a solution cell shows in the graded notebook, in nbformat's terms."""
+    if outcome is None:
+        return []
+    streams = [(name, limited(visible(getattr(outcome, name)))) for name in ("stdout", "stderr")]
+    shown = [{"output_type": "stream", "name": name, "text": text} for name, text in streams if text]
+    bundles = [clean_bundle(b) for b in outcome.outputs[:MAX_OUTPUTS]]
+    shown += [{"output_type": "display_data", "metadata": {}, "data": b} for b in bundles]
+    return shown + _error(outcome)
+
+
+def _error(outcome: CellOutcome) -> list[dict[str, Any]]:
+    if outcome.status == "ok":
+        return []
+    lines = [visible(line) for line in (*outcome.where, outcome.message)]
+    return [{"output_type": "error", "ename": outcome.error or outcome.status, "evalue": visible(outcome.message), "traceback": lines}]

@@ -1,0 +1,75 @@
+"""Make submissions from a chapter: solutions, known mistakes and right variants as the text a learner would hand in."""
+
+import ast
+import inspect
+import json
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from autograder.build.notebook import solution_id
+from autograder.chapter import Chapter
+from autograder.exercise import Exercise, Implementation
+
+
+def fill_in(root: Path, chapter: Chapter, solutions: Mapping[str, str]) -> dict[str, Any]:
+    """The class edition of a chapter with the given solutions: exercise → text of its cell."""
+    notebook = json.loads((root / "release" / chapter.name / f"{chapter.slug}.ipynb").read_text(encoding="utf-8"))
+    texts = {solution_id(exercise): text for exercise, text in solutions.items()}
+    for cell in notebook["cells"]:
+        id = cell["metadata"].get("nbgrader", {}).get("grade_id")
+        if id in texts:
+            cell["source"] = texts[id].splitlines(keepends=True)
+    return notebook
+
+
+def text_of(exercise: Exercise, implementation: Implementation) -> str:
+    """An implementation from an answers file as a solution cell, with what it uses of that file."""
+    parts: dict[str, str] = {}
+    for name in exercise.names:
+        value = getattr(implementation.submission, name)
+        _collect_helpers(value, parts)
+        parts[name] = _renamed(value, name)
+    return "\n\n\n".join(parts.values()) + "\n"
+
+
+def _renamed(value: Callable | type, name: str) -> str:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+    tree.name, tree.decorator_list = name, []
+    return ast.unparse(tree)
+
+
+def _collect_helpers(value: Any, parts: dict[str, str]) -> None:
+    """Constants, functions and classes of the same answers file that `value` names, innermost first."""
+    for function in _functions(value):
+        for name, used in _used(function):
+            if name not in parts and not isinstance(used, (Exercise, Implementation)):
+                parts[name] = ""
+                if isinstance(used, (FunctionType, type)):
+                    if used.__module__ != function.__module__:
+                        del parts[name]
+                        continue
+                    _collect_helpers(used, parts)
+                    text = _renamed(used, name)
+                else:
+                    text = f"{name} = {used!r}"
+                del parts[name]
+                parts[name] = text
+
+
+def _functions(value: Any) -> list[FunctionType]:
+    if isinstance(value, type):
+        return [f for f in vars(value).values() if isinstance(f, FunctionType)]
+    return [value] if isinstance(value, FunctionType) else []
+
+
+def _used(function: FunctionType) -> list[tuple[str, Any]]:
+    plain = (int, float, str, bool, tuple, FunctionType, type)
+    return [(n, function.__globals__[n]) for n in _names(function.__code__) if isinstance(function.__globals__.get(n), plain)]
+
+
+def _names(code: Any) -> list[str]:
+    inner = [n for c in code.co_consts if hasattr(c, "co_names") for n in _names(c)]
+    return list(dict.fromkeys([*code.co_names, *inner]))

@@ -1,0 +1,141 @@
+"""Read what a student handed in. Only the text of solution cells is taken; whatever else the file holds decides nothing."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autograder.errors import NotebookError
+
+#: Larger files are not read.
+MAX_BYTES = 20 << 20
+#: A solution cell with more text than this is not run.
+MAX_CELL = 200_000
+_MAX_DIGITS = 18
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was taken from a notebook.
+
+    Attributes
+    ----------
+    sources : id of a solution cell → its text
+    notes : id of a solution cell → what the student should know about it
+    problem : why nothing could be taken, or ""
+    """
+
+    sources: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of at most `MAX_BYTES`; links are not followed.
+
+    Raises
+    ------
+    NotebookError : with a sentence that can be shown to the student
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotebookError(f"There is no file {path.name}.") from None
+    except OSError as error:
+        raise NotebookError(f"The file {path.name} cannot be read ({error.strerror}).") from None
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotebookError(f"{path.name} is not a regular file.")
+        if found.st_size > MAX_BYTES:
+            raise NotebookError(f"The file {path.name} has {found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read. Clear its outputs.")
+        return file.read(MAX_BYTES + 1)
+
+
+def digest(path: Path) -> str:
+    """A fingerprint of a file that was handed in; "missing" or the like where it cannot be read."""
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except NotebookError as error:
+        return f"unreadable: {error}"
+
+
+def read_submission(path: Path, wanted: Collection[str]) -> Submission:
+    """What a notebook file holds in the solution cells named `wanted`. Never raises: what is wrong with the file is the `problem`."""
+    try:
+        return take(parse(read_bytes(path), path.name), wanted)
+    except NotebookError as error:
+        return Submission(problem=str(error))
+
+
+def parse(data: bytes, name: str) -> list[Any]:
+    """The cells of a notebook file.
+
+    Raises
+    ------
+    NotebookError : it is none
+    """
+    try:
+        # Numbers of a notebook decide nothing here; Python refuses to read very long ones.
+        notebook = json.loads(data.decode("utf-8-sig"), parse_int=_number, parse_float=_number, parse_constant=lambda text: None)
+    except UnicodeDecodeError:
+        raise NotebookError(f"{name} is no notebook: it is not text in UTF-8.") from None
+    except RecursionError:
+        raise NotebookError(f"{name} is damaged: it nests too deep.") from None
+    except ValueError as error:
+        raise NotebookError(f"{name} is damaged: it is not well-formed JSON ({error}).") from None
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        old = isinstance(notebook, dict) and "worksheets" in notebook
+        hint = " It has an old format: open it in JupyterLab and save it." if old else ""
+        raise NotebookError(f"{name} is no notebook: it has no list of cells.{hint}")
+    if notebook.get("nbformat") != 4:
+        raise NotebookError(f"{name} has the notebook format {str(notebook.get('nbformat'))[:20]}; format 4 is needed.")
+    return notebook["cells"]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
+
+
+def take(cells: list[Any], wanted: Collection[str]) -> Submission:
+    """The text of the solution cells named `wanted`, found by nbgrader's id. Of copies the last one that is not empty counts."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        id = grade_id(cell)
+        if id in wanted:
+            found.setdefault(id, []).append(text_of(cell))
+    if not found and wanted:
+        return Submission(problem=_stranger(cells))
+    sources, notes = {}, {}
+    for id, texts in found.items():
+        sources[id] = next((t for t in reversed(texts) if t.strip()), "")
+        if len(texts) > 1:
+            notes[id] = (f"This cell stands {len(texts)} times in the notebook; the last one that is not empty was graded.",)
+    return Submission(sources, notes)
+
+
+def grade_id(cell: Any) -> str | None:
+    """nbgrader's id of a cell of an untrusted notebook."""
+    for key in ("metadata", "nbgrader", "grade_id"):
+        cell = cell.get(key) if isinstance(cell, dict) else None
+    return cell if isinstance(cell, str) else None
+
+
+def text_of(cell: dict[str, Any]) -> str:
+    """The source of a cell, a text or a list of lines; "" if it is something else."""
+    source = cell.get("source")
+    if isinstance(source, list):
+        source = "".join(line for line in source if isinstance(line, str))
+    # A lone surrogate is legal in JSON and cannot be written as UTF-8.
+    return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
+
+
+def _stranger(cells: list[Any]) -> str:
+    others = sorted({id.partition("-")[0] for id in map(grade_id, cells) if id and id.endswith("-solution")})
+    if others:
+        return f"This is the notebook of another chapter ({', '.join(others)[:80]})."
+    return "The notebook has none of this chapter's exercise cells. Hand in the class edition, with its cells as they are."

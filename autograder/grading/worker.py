@@ -1,0 +1,86 @@
+"""One process of many that judge. A job goes in, verdicts and a written notebook come out.
+
+State (chapters, their cases and expected results, a zygote) is made on first use and kept, whatever kind of executor runs this: a
+process pool on this machine, or Dask's workers elsewhere. Nothing of nbgrader is imported here.
+"""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograder.course import chapters
+from autograder.grading.blueprint import Blueprint
+from autograder.grading.files import write_whole
+from autograder.grading.judging import Bench, Graded, as_text, graded_notebook, judge_submission
+from autograder.grading.submission import read_submission
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission to be graded.
+
+    Attributes
+    ----------
+    path : the notebook that was handed in
+    result : where the graded notebook is to be written
+    """
+
+    root: Path
+    chapter: str
+    student: str
+    path: Path
+    result: Path
+    sandbox: str = "full"
+
+
+_blueprints: dict[tuple[Path, str], Blueprint] = {}
+_benches: dict[tuple[int, str], Bench] = {}
+
+
+def blueprint_of(root: Path, chapter: str) -> Blueprint:
+    """The blueprint of a chapter, kept for the life of this process."""
+    key = (root, chapter)
+    if key not in _blueprints:
+        _blueprints[key] = Blueprint(root, chapters(root)[chapter])
+    return _blueprints[key]
+
+
+def warm(blueprint: Blueprint) -> None:
+    """Draw the cases of a chapter and compute what is expected, so that processes forked from this one need not."""
+    import torch
+
+    torch.set_num_threads(1)  # threads do not survive a fork, and there is a worker for every core
+    computed = [blueprint.slots, blueprint.solution_ids]
+    for prepared in blueprint.chapter.prepared.values():
+        computed += [prepared.cases, prepared.expected, prepared.probes]
+
+
+def grade_job(job: Job) -> Graded:
+    """Judge one submission and write its graded notebook."""
+    blueprint = blueprint_of(job.root, job.chapter)
+    submission = read_submission(job.path, blueprint.solution_ids)
+    graded = judge_submission(blueprint, submission, _bench(job.sandbox))
+    write_whole(job.result, as_text(graded_notebook(blueprint, submission, graded)))
+    return graded
+
+
+def _bench(sandbox: str) -> Bench:
+    key = (os.getpid(), sandbox)  # a forked process must not use its parent's zygote
+    if key not in _benches:
+        _benches[key] = Bench(sandbox)
+    return _benches[key]
+
+
+def start_worker(parent: int) -> None:
+    """Set up a worker process: Ctrl-C is its parent's business, and it does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)  # the zygote ends as its socket closes
