@@ -1,6 +1,245 @@
-"""stub"""
-from contextlib import nullcontext
+"""Keep learner's code from calling what a task rules out, under whatever name.
+
+A first line of defence is the text of a solution (`autograder.forbid`). This is the second: while a learner's function runs, the
+forbidden functions raise `ForbiddenError` if learner's code reaches them: as a function, as a method, through an alias, through
+`getattr`, through `nn.Softmax`. What libraries call among themselves is not concerned. Python lets nobody be stopped from
+digging deeper; what is promised is that nobody gets around it by accident or by a search on the web.
+"""
+
+import builtins
+import ctypes
+import functools
+import gc
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+#: Where one function has several homes. A forbidden name is forbidden in all of them.
+HOMES = ("numpy", "numpy.linalg", "numpy.fft", "scipy.special", "scipy.linalg", "math", "cmath", "torch", "torch.nn.functional", "torch.special",
+         "torch.linalg", "torch.fft")  # fmt: skip
+_UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
+
+
+class ForbiddenError(RuntimeError):
+    """The task rules out what was called."""
+
+
 class Forbidden:
-    def __init__(self, forbid, cells): pass
-    def loading(self): return nullcontext()
-    def asking(self, names): return nullcontext()
+    """What one task rules out.
+
+    Parameters
+    ----------
+    forbid : dotted name → why. "torch" rules out a module, "torch.softmax" a function
+    learner_files : tells whether a traceback's file name holds learner's code that this is meant for
+    """
+
+    def __init__(self, forbid: Mapping[str, str], learner_files: Callable[[str], bool]) -> None:
+        self.modules = {name: why for name, why in forbid.items() if "." not in name}
+        self.functions = {name: why for name, why in forbid.items() if "." in name}
+        self.last = {name.rpartition(".")[2]: name for name in self.functions}
+        self.learner_files = learner_files
+        self.active = False
+        self.names: dict[str, Any] = {}
+
+    @contextmanager
+    def loading(self, names: dict[str, Any]) -> Iterator[None]:
+        """While a solution cell runs: no forbidden imports; functions are wrapped, so that a name bound now raises later."""
+        with self._patched(names):
+            yield
+
+    @contextmanager
+    def asking(self, names: dict[str, Any]) -> Iterator[None]:
+        """While a probe runs: forbidden functions raise when learner's code reaches them. Restores everything.
+
+        Parameters
+        ----------
+        names : the globals of the learner's code
+        """
+        with self._patched(names):
+            self.active = True
+            try:
+                yield
+            finally:
+                self.active = False
+
+    @contextmanager
+    def _patched(self, names: dict[str, Any]) -> Iterator[None]:
+        if not (self.modules or self.functions):
+            yield
+            return
+        self.names = names
+        with ExitStack() as undo:
+            self._guard_imports(undo)
+            for name in self.functions:
+                self._wrap(name, undo)
+            self._hide_modules(names, undo)
+            if {n.partition(".")[0] for n in (*self.modules, *self.functions)} & {"torch", "numpy"} and "torch" in sys.modules:
+                undo.enter_context(_torch_mode(self))
+            yield
+
+    def refuse(self, name: str) -> None:
+        """Raise that `name` is ruled out."""
+        why = self.functions.get(name) or self.modules.get(name.partition(".")[0]) or ""
+        raise ForbiddenError(f"{name} is ruled out in this task{': ' + why if why else ''}. Build it yourself.")
+
+    def reached(self, *, through: tuple[str, ...] = ("numpy", "torch")) -> bool:
+        """Whether learner's code is the caller, directly or `through` a library's own functions."""
+        frame = sys._getframe(2)
+        while frame:
+            file = frame.f_code.co_filename
+            if self.learner_files(file):
+                return True
+            if file.startswith("<"):  # exec and eval: whose it is shows in the globals, if at all
+                if frame.f_globals is self.names and not _is_setup(file):
+                    return True
+                if _is_setup(file):
+                    return False
+            elif file != __file__ and not any(f"/{library}/" in file for library in through):
+                return False
+            frame = frame.f_back
+        return False
+
+    def _guard_imports(self, undo: ExitStack) -> None:
+        for owner, name in ((builtins, "__import__"), (importlib, "import_module")):
+            original = getattr(owner, name)
+
+            @functools.wraps(original)
+            def guarded(module: str, *args: Any, _original: Callable = original, **kwargs: Any) -> Any:
+                if str(module).partition(".")[0] in self.modules and self.reached(through=()):
+                    self.refuse(str(module).partition(".")[0])
+                return _original(module, *args, **kwargs)
+
+            _set(owner, name, guarded, undo)
+
+    def _wrap(self, name: str, undo: ExitStack) -> None:
+        """Wrap one function in all its homes, and where learner's code has a name for it."""
+        original, last = _resolve(name), name.rpartition(".")[2]
+        if isinstance(original, type):
+            return self._wrap_class(name, original, undo)
+        homes = {home: vars(sys.modules[home]).get(last) for home in (*HOMES, name.rpartition(".")[0]) if home in sys.modules}
+        originals = [f for f in (original, *homes.values()) if callable(f) and not isinstance(f, _Wrapped)]
+        for owner in (v for k, v in sys.modules.items() if k.partition(".")[0] in ("numpy", "scipy", "math", "cmath", "torch")):
+            held = vars(owner).get(last) if isinstance(owner, types.ModuleType) else None
+            if held is not None and any(held is f for f in originals):
+                through = ("numpy", "torch") if owner.__name__ in HOMES else ()  # private modules are where libraries call each other
+                _set(owner, last, _Wrapped(held, name, self, through), undo)
+        for key, value in list(self.names.items()):
+            if any(value is f for f in originals):
+                _set(self.names, key, _Wrapped(value, name, self, ("numpy", "torch")), undo)
+        self._wrap_method(name, last, undo)
+
+    def _wrap_class(self, name: str, kind: type, undo: ExitStack) -> None:
+        original = kind.__init__
+
+        @functools.wraps(original)
+        def __init__(this: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            if self.active and self.reached():
+                self.refuse(name)
+            original(this, *args, **kwargs)
+
+        _set(kind, "__init__", __init__, undo)
+
+    def _wrap_method(self, name: str, last: str, undo: ExitStack) -> None:
+        """The method of arrays that has the same name, such as `x.sum()` for `np.sum`; those of tensors are seen by `_torch_mode`."""
+        import numpy as np
+
+        original = vars(np.ndarray).get(last)
+        if not callable(original):
+            return
+
+        def method(this: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.active and self.reached(through=()):
+                self.refuse(name)
+            return original(this, *args, **kwargs)
+
+        inner = gc.get_referents(vars(np.ndarray))[0]  # a built-in type's dictionary, which setattr does not reach
+
+        def put(value: Any) -> None:
+            inner[last] = value
+            ctypes.pythonapi.PyType_Modified(ctypes.py_object(np.ndarray))
+
+        undo.callback(put, original)
+        put(method)
+
+    def _hide_modules(self, names: dict[str, Any], undo: ExitStack) -> None:
+        """Put a stand-in where learner's code has a name for a forbidden module or for something of it."""
+        for key, value in list(names.items()):
+            home = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+            if isinstance(home, str) and home.partition(".")[0] in self.modules and not key.startswith("__"):
+                _set(names, key, _Hidden(home.partition(".")[0], self), undo)
+
+
+class _Wrapped:
+    """A forbidden function: itself, unless learner's code reaches it while a probe runs."""
+
+    def __init__(self, original: Any, name: str, rules: Forbidden, through: tuple[str, ...]) -> None:
+        self.__dict__.update(_original=original, _name=name, _rules=rules, _through=through)
+        functools.update_wrapper(self, original, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._rules.active and self._rules.reached(through=self._through):
+            self._rules.refuse(self._name)
+        return self._original(*args, **kwargs)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute in _UFUNC_METHODS and self._rules.active and self._rules.reached():
+            self._rules.refuse(self._name)
+        return getattr(self._original, attribute)
+
+
+class _Hidden:
+    """Stands where a forbidden module stood."""
+
+    def __init__(self, module: str, rules: Forbidden) -> None:
+        self.__dict__.update(_module=module, _rules=rules)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        self._rules.refuse(self._module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._rules.refuse(self._module)
+
+
+def _torch_mode(rules: Forbidden) -> Any:
+    """A context in which every function of torch, from whatever name it was called, is checked."""
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+            name = getattr(func, "__name__", "").partition(".")[0].strip("_")
+            found = rules.last.get(name) or ("torch" if "torch" in rules.modules else None)
+            if found and rules.active and rules.reached():
+                rules.refuse(found)
+            return func(*args, **(kwargs or {}))
+
+    return Mode()
+
+
+def _is_setup(file: str) -> bool:
+    return file == "<set-up>"
+
+
+def _resolve(name: str) -> Any:
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        owner = sys.modules.get(".".join(parts[:cut]))
+        if owner is not None:
+            return functools.reduce(lambda found, part: getattr(found, part, None), parts[cut:], owner)
+    return None
+
+
+def _set(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
+    """Set a name of a module, class or dictionary until `undo` closes."""
+    space = owner if isinstance(owner, dict) else vars(owner)
+    before = space.get(name)
+    put: Callable[[Any], None] = functools.partial(owner.__setitem__, name) if isinstance(owner, dict) else functools.partial(setattr, owner, name)
+    if name in space:
+        undo.callback(put, before)
+    else:
+        undo.callback(delattr, owner, name)
+    put(value)

@@ -6,6 +6,7 @@ import os
 import resource
 import struct
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def clean_environment(home: str) -> None:
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
     os.environ.clear()
     os.environ.update(kept, HOME=home, TMPDIR=home, MPLCONFIGDIR=home, XDG_CACHE_HOME=home, TORCH_HOME=home, USER="student", LOGNAME="student", PATH="")
+    tempfile.tempdir = home
     os.umask(0o077)
     os.chdir(home)
 

@@ -17,7 +17,7 @@ _MNT_DETACH = 2
 _MOUNT_SETATTR, _PIVOT_ROOT = 442, {"x86_64": 155, "aarch64": 41}
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
-_FOLDERS = 4096  # files and folders in one work folder
+FOLDERS = 4096  # files and folders in one work folder
 
 
 def enter(closing: int) -> bool:
@@ -77,7 +77,7 @@ def _show(path: str, at: str, *, device: bool) -> None:
 
 def mount_work(home: str, size: int, uid: int) -> None:
     """A work folder at `home` that holds at most `size` bytes and belongs to `uid`."""
-    _mount("tmpfs", home, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=700,size={size},nr_inodes={_FOLDERS},uid={uid},gid={uid}")
+    _mount("tmpfs", home, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=700,size={size},nr_inodes={FOLDERS},uid={uid},gid={uid}")
 
 
 def unmount_work(home: str) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from autograder.errors import SandboxError, WireError
 from autograder.student.channel import Channel, Ended, TimeUp
 from autograder.student.limits import Limits
+from autograder.student.machine import require_full
 from autograder.student.observe import Call, Observation
 from autograder.student.oracle import Budget, consult, without_tensors
 from autograder.student.outcome import CellOutcome
@@ -56,6 +57,8 @@ class Zygote:
     def __init__(self, *, limits: Limits = Limits(), sandbox: str = "full", hidden: Sequence[str] = (), namespaces: bool = True) -> None:
         if sandbox not in ("full", "none"):
             raise SandboxError(f"There is no sandbox {sandbox!r}: it is 'full' or 'none'.")
+        if sandbox == "full":
+            require_full()
         self.limits, self.sandbox = limits, sandbox
         self._options = {"sandbox": sandbox, "hidden": list(map(str, hidden)), "namespaces": namespaces}
         self._lock = threading.Lock()

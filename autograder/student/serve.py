@@ -31,7 +31,7 @@ class Server:
     def __init__(self, channel: Channel, limits: Limits) -> None:
         self.channel = channel
         self.cells = Cells(limits)
-        self.forbidden = Forbidden({}, self.cells)
+        self.forbidden = Forbidden({}, self.cells.learner_files)
         self.nonce, self.index = "", 0
 
     def run(self) -> None:
@@ -49,14 +49,14 @@ class Server:
 
     def load(self, message: dict[str, Any]) -> None:
         """Run the set-up cell, then the solution cell, and tell how it went."""
-        self.forbidden = Forbidden(message["forbid"], self.cells)
+        self.forbidden = Forbidden(message["forbid"], lambda file: file != SETUP and self.cells.learner_files(file))
         seed(0)
-        with self.forbidden.loading():
-            before = self.cells.run(message["setup"], SETUP) if message["setup"].strip() else CellOutcome()
-            if before.status == "ok":
+        before = self.cells.run(message["setup"], SETUP) if message["setup"].strip() else CellOutcome()
+        if before.status == "ok":
+            with self.forbidden.loading(self.cells.module.__dict__):
                 outcome = self.cells.run(message["source"], message["name"])
-            else:
-                outcome = CellOutcome(before.status, f"In the set-up cell: {before.message}", before.where, error=before.error)
+        else:
+            outcome = CellOutcome(before.status, f"In the set-up cell: {before.message}", before.where, error=before.error)
         fields = asdict(outcome)
         fields["notes"] = before.notes + outcome.notes
         self.channel.send({"nonce": self.nonce, "outcome": fields})
@@ -70,8 +70,9 @@ class Server:
             self.channel.send({"nonce": self.nonce, "failed": f"{type(error).__name__}: {error}"[:500]})
             return
         submission = namespace(self.cells.names)
-        for self.index in range(message["start"], len(calls)):
-            self.reply(self.answer(probe, submission, calls[self.index]))
+        with as_main(self.cells.module), self.forbidden.asking(self.cells.module.__dict__):
+            for self.index in range(message["start"], len(calls)):
+                self.reply(self.answer(probe, submission, calls[self.index]))
 
     def answer(self, probe: Callable, submission: Any, call: Call) -> Observation:
         """Observe one call, silently, from a known state of the random generators."""
@@ -79,8 +80,7 @@ class Server:
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = Nowhere(), Nowhere()
         try:
-            with as_main(self.cells.module), self.forbidden.asking(self.cells.module.__dict__):
-                seen = observe(probe, submission, call, self.cells.learner_files)
+            seen = observe(probe, submission, call, self.cells.learner_files)
         except MemoryError:
             seen = Observation(error="memory", message="The code asked for more memory than it may have.")
         except BaseException as error:  # noqa: BLE001  KeyboardInterrupt and the like

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from autograder.student.memory import compact
 from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
 
 MAX_REQUEST = 1 << 16
+WATCH_SECONDS = 0.1
 #: Users that nobody is: beyond those that systemd, containers and directories hand out.
 FIRST_UID, USERS = 2_000_000_000, 100_000
 
@@ -49,7 +51,7 @@ class _Zygote:
     def __init__(self, control: socket.socket, options: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's business
         self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
-        self.children: dict[int, str] = {}
+        self.children: dict[int, tuple[str, int]] = {}
         self.count = 0
         self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno())
         self.own = self.other_user = False
@@ -79,6 +81,8 @@ class _Zygote:
     def run(self) -> None:
         """Serve until the socket closes, then take every child along."""
         while True:
+            while self.full and not self.own and self.children and not select.select([self.control], [], [], WATCH_SECONDS)[0]:
+                self.watch()
             data, descriptors, _, _ = socket.recv_fds(self.control, MAX_REQUEST, 1)
             if not data:
                 break
@@ -105,8 +109,14 @@ class _Zygote:
             finally:
                 os._exit(0)
         os.close(descriptor)
-        self.children[pid] = home
+        self.children[pid] = (home, bounds.files)
         return {"pid": pid}
+
+    def watch(self) -> None:
+        """Where a work folder has no size of its own: kill who writes more than it may."""
+        for pid, (home, most) in self.children.items():
+            if overfull(home, most):
+                os.kill(pid, signal.SIGKILL)
 
     def make_work(self, home: str, limits: Limits, uid: int) -> None:
         """A folder for a child."""
@@ -118,9 +128,9 @@ class _Zygote:
 
     def end(self, pid: int) -> dict[str, Any]:
         """Kill a child and all that it started, and tell how it had ended, if it had."""
-        home = self.children.pop(pid, None)
-        if home is None:
+        if pid not in self.children:
             return {"status": 0, "cpu": 0.0, "rss": 0}
+        home, _ = self.children.pop(pid)
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         if not self.full:
@@ -129,6 +139,25 @@ class _Zygote:
             namespaces.unmount_work(home)
         remove(home)
         return {"status": status, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss}
+
+
+def overfull(home: str, most: int) -> bool:
+    """Whether a work folder holds more than `most` bytes, or more files than anybody needs."""
+    folders, size, count = [home], 0, 0
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if size > most or count > namespaces.FOLDERS:
+                        return True
+        except OSError:  # it is being removed
+            continue
+    return False
 
 
 def remove(home: str) -> None:
