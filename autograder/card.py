@@ -6,7 +6,7 @@ from string import Template
 from autograder.verdict import Verdict
 
 _COLORS = {"passed": "#1a7f37", "partly": "#9a6700", "not attempted": "#57606a", "not run": "#57606a"}
-_WORDS = {
+WORDS = {
     "passed": "Solved",
     "partly": "Partly right",
     "failed": "Not right yet",
@@ -20,7 +20,8 @@ _WORDS = {
 }
 _CARD = Template(
     '<div class="dlcourse-card" style="border:1px solid #d0d7de;border-left:6px solid $color;border-radius:6px;'
-    'padding:10px 14px;margin:6px 0;background:#ffffff;color:#1f2328;font-family:system-ui,sans-serif;font-size:14px;line-height:1.5;max-width:60em">'
+    "padding:10px 14px;margin:6px 0;background:#ffffff;color:#1f2328;"
+    'font-family:system-ui,sans-serif;font-size:14px;line-height:1.5;max-width:60em">'
     '<div><b style="color:$color">$mark $word</b> &nbsp; <code style="background:none;color:#1f2328">$exercise</code>'
     " &nbsp; <b>$points of $max_points points</b></div>$body</div>"
 )
@@ -42,7 +43,7 @@ def card(verdict: Verdict) -> str:
     return _CARD.substitute(
         color=color,
         mark=mark,
-        word=_WORDS[verdict.status],
+        word=WORDS[verdict.status],
         exercise=escape(verdict.exercise),
         points=number(verdict.points),
         max_points=number(verdict.max_points),
@@ -84,7 +85,7 @@ def _comparison(verdict: Verdict) -> str:
 
 def lines(verdict: Verdict) -> list[str]:
     """The verdict as lines for a terminal."""
-    head = f"{_WORDS[verdict.status]}: {verdict.exercise}, {number(verdict.points)} of {number(verdict.max_points)} points"
+    head = f"{WORDS[verdict.status]}: {verdict.exercise}, {number(verdict.points)} of {number(verdict.max_points)} points"
     out = [head]
     if verdict.lamps:
         out.append("  " + "  ".join(f"{name} {'●' if passed else '○'}" for name, passed in verdict.lamps))
