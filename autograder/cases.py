@@ -14,7 +14,7 @@ from autograder.exercise import Case, Exercise
 from autograder.student.observe import Call, plain
 
 #: How long shrinking may look for a smaller failing input.
-SHRINK_SECONDS = 3.0
+SHRINK_SECONDS = 2.0
 
 _QUIET = {
     "database": None,

@@ -4,7 +4,7 @@ import ast
 import inspect
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Protocol
 
 import cloudpickle
@@ -19,8 +19,11 @@ from autograder.student.observe import Call, Observation
 from autograder.student.probes import Missing, Oracle
 from autograder.verdict import Verdict
 
-#: A mistake is named if it explains this share of what went wrong with a submission and itself,
-SAME_MISTAKE = 0.6
+#: A mistake is named if it explains this share of all that is wrong with the submission or with itself,
+SAME_MISTAKE = 0.5
+#: or this share of the wrong results alone, warnings and changed inputs aside,
+SAME_RESULTS = 0.6
+MANNERS = ("warning", "changed")
 #: or if this share of all that is wrong with it shows in the submission, which then has other mistakes besides.
 ALSO_THIS_MISTAKE = 0.9
 
@@ -205,13 +208,16 @@ def name_mistake(prepared: Prepared, wrong: dict[tuple, Wrong]) -> str | None:
     """The trap whose wrong results are the submission's, if one's are."""
     scores = []
     for order, (trap, known) in enumerate(prepared.wrong_of_traps.items()):
-        agree = sum(key in wrong and _same_token(prepared, key, wrong[key], w) for key, w in known.items())
-        if not agree:
-            continue
-        both, of_trap = agree / len(known.keys() | wrong.keys()), agree / len(known)
-        if both >= SAME_MISTAKE or of_trap >= ALSO_THIS_MISTAKE:
-            scores.append((both >= SAME_MISTAKE, both, -order, trap))
+        agree = {key for key, w in known.items() if key in wrong and _same_token(prepared, key, wrong[key], w)}
+        both = _share(agree, known.keys() | wrong.keys())
+        results = _share(*({key for key in keys if key[2] not in MANNERS} for keys in (agree, known.keys() | wrong.keys())))
+        if both >= SAME_MISTAKE or results >= SAME_RESULTS or _share(agree, known.keys()) >= ALSO_THIS_MISTAKE:
+            scores.append((both >= SAME_MISTAKE, max(both, results), both, -order, trap))
     return max(scores)[-1] if scores else None
+
+
+def _share(part: Set, whole: Set) -> float:
+    return len(part) / len(whole) if part else 0.0
 
 
 def _same_token(prepared: Prepared, key: tuple, one: Wrong, other: Wrong) -> bool:

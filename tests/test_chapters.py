@@ -75,7 +75,8 @@ def test_every_right_variant_scores_full(chapter, id):
 
 
 @each_exercise
-def test_every_trap_is_rejected_and_told_by_name(chapter, id):
+def test_every_trap_is_rejected_and_told_by_name(chapter, id, monkeypatch):
+    monkeypatch.setattr("autograder.cases.SHRINK_SECONDS", 0)  # the name of a mistake does not depend on the smallest input
     prepared = chapter.prepared[id]
     traps = prepared.exercise.traps
     assert len(traps) >= 3, f"{id} has {len(traps)} traps; it needs at least 3"
@@ -88,7 +89,8 @@ def test_every_trap_is_rejected_and_told_by_name(chapter, id):
 
 
 @each_exercise
-def test_a_group_is_worth_something_only_to_those_who_did_something(chapter, id):
+def test_a_group_is_worth_something_only_to_those_who_did_something(chapter, id, monkeypatch):
+    monkeypatch.setattr("autograder.cases.SHRINK_SECONDS", 0)
     prepared = chapter.prepared[id]
     for what, implementation in idle_submissions(prepared).items():
         points = judge(prepared, Inside(implementation), points=4.0, source="ours = 1").points
