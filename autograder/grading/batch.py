@@ -131,7 +131,9 @@ def lost(entry: Entry, error: BaseException) -> Graded:
     reason = "The grader failed on this submission. This is not the student's fault: tell the instructor."
     failure = f"{type(error).__name__}: {error}"
     cells = [
-        GradedCell(s, Verdict(s.exercise, 0.0, s.points, "not run", message=reason), failure=failure if s is entry.blueprint.slots[0] else "")
+        GradedCell(
+            s, Verdict(s.exercise, 0.0, s.points, "not run", message=reason), failure=failure if s is entry.blueprint.slots[0] else ""
+        )
         for s in entry.blueprint.slots
     ]
     return Graded(tuple(cells))

@@ -62,7 +62,9 @@ class Blueprint:
         graded = [c["metadata"]["nbgrader"] for c in self.notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade")]
         strange = {g["grade_id"] for g in graded} ^ (set(known) - ({cell_id(quiz)} - {g["grade_id"] for g in graded}))
         if strange:
-            raise CourseError(f"{self.path} does not fit its chapter ({', '.join(sorted(strange))}). Run `dlcourse build {self.chapter.name}`.")
+            raise CourseError(
+                f"{self.path} does not fit its chapter ({', '.join(sorted(strange))}). Run `dlcourse build {self.chapter.name}`."
+            )
         return [Slot(known[g["grade_id"]][0], g["grade_id"], _solution(g), g["points"], known[g["grade_id"]][1]) for g in graded]
 
     @cached_property

@@ -205,5 +205,3 @@ def verdict_output(verdict: Verdict) -> dict[str, Any]:
 def as_text(notebook: Mapping[str, Any]) -> str:
     """A notebook as it is written to a file."""
     return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-
-

@@ -6,8 +6,10 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from autograder.build.notebook import solution_id
 from autograder.chapter import Chapter
@@ -42,21 +44,23 @@ def _renamed(value: Callable | type, name: str) -> str:
 
 
 def _collect_helpers(value: Any, parts: dict[str, str]) -> None:
-    """Constants, functions and classes of the same answers file that `value` names, innermost first."""
+    """Constants, functions, classes and imports of the same answers file that `value` names, innermost first."""
     for function in _functions(value):
         for name, used in _used(function):
-            if name not in parts and not isinstance(used, (Exercise, Implementation)):
-                parts[name] = ""
-                if isinstance(used, (FunctionType, type)):
-                    if used.__module__ != function.__module__:
-                        del parts[name]
-                        continue
-                    _collect_helpers(used, parts)
-                    text = _renamed(used, name)
-                else:
-                    text = f"{name} = {used!r}"
-                del parts[name]
-                parts[name] = text
+            if name in parts:
+                continue
+            own = getattr(used, "__module__", None) == function.__module__
+            if own and isinstance(used, (FunctionType, type)):
+                _collect_helpers(used, parts)
+            parts[name] = _definition(name, used, own)
+
+
+def _definition(name: str, used: Any, own: bool) -> str:
+    if isinstance(used, ModuleType):
+        return f"import {used.__name__} as {name}"
+    if isinstance(used, (int, float, str, bool, tuple)):
+        return f"{name} = {used!r}"
+    return _renamed(used, name) if own else f"from {used.__module__} import {used.__name__} as {name}"
 
 
 def _functions(value: Any) -> list[FunctionType]:
@@ -66,8 +70,8 @@ def _functions(value: Any) -> list[FunctionType]:
 
 
 def _used(function: FunctionType) -> list[tuple[str, Any]]:
-    plain = (int, float, str, bool, tuple, FunctionType, type)
-    return [(n, function.__globals__[n]) for n in _names(function.__code__) if isinstance(function.__globals__.get(n), plain)]
+    kinds = (int, float, str, bool, tuple, FunctionType, type, ModuleType, np.ufunc)
+    return [(n, function.__globals__[n]) for n in _names(function.__code__) if isinstance(function.__globals__.get(n), kinds)]
 
 
 def _names(code: Any) -> list[str]:

@@ -52,7 +52,9 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise NotebookError(f"{path.name} is not a regular file.")
         if found.st_size > MAX_BYTES:
-            raise NotebookError(f"The file {path.name} has {found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read. Clear its outputs.")
+            raise NotebookError(
+                f"The file {path.name} has {found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read. Clear its outputs."
+            )
         return file.read(MAX_BYTES + 1)
 
 
