@@ -53,15 +53,19 @@ class Chapter:
         return f"Chapter({self.name!r})"
 
     @cached_property
+    def text(self) -> str:
+        """The text notebook as it was written."""
+        path = self.folder / f"{self.slug}.py"
+        if not path.exists():
+            raise AuthoringError(f"{path} does not exist. A chapter's text notebook has the name of its folder.")
+        return path.read_text(encoding="utf-8")
+
+    @cached_property
     def cells(self) -> list[Cell]:
         """The cells of the text notebook, in order."""
         import jupytext
 
-        path = self.folder / f"{self.slug}.py"
-        if not path.exists():
-            raise AuthoringError(f"{path} does not exist. A chapter's text notebook has the name of its folder.")
-        notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-        return [_cell(path, c) for c in notebook.cells]
+        return [_cell(self.folder / f"{self.slug}.py", c) for c in jupytext.reads(self.text, fmt="py:percent").cells]
 
     @cached_property
     def setup(self) -> str:

@@ -1,6 +1,7 @@
 """Judge solutions outside of a course run: one file, or one notebook on the learner's own machine."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from autograder.chapter import Chapter
@@ -19,11 +20,23 @@ def judge_text(chapter: Chapter, sources: Mapping[str, str], done: Callable[[Ver
     done : called with each verdict as it is reached
     """
     verdicts = {}
-    with Zygote(limits=Limits(), sandbox="none") as zygote:
+    with _zygote_while(lambda: [chapter.prepared[id].expected for id in sources]) as zygote:
         for verdict in judge_with(zygote, chapter, sources):
             done(verdict)
             verdicts[verdict.exercise] = verdict
     return verdicts
+
+
+def _zygote_while(work: Callable[[], object]) -> Zygote:
+    """A zygote, started beside `work`: either takes seconds."""
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(Zygote, limits=Limits(), sandbox="none")
+        try:
+            work()
+        except BaseException:
+            starting.result().close()
+            raise
+        return starting.result()
 
 
 def judge_with(zygote: Zygote, chapter: Chapter, sources: Mapping[str, str]) -> Iterator[Verdict]:
