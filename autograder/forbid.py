@@ -58,7 +58,7 @@ def _uses(node: ast.AST, aliases: Mapping[str, str], own: set[str]) -> Iterator[
     elif isinstance(node, ast.Attribute):
         yield _dotted(node, aliases)
     elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "__import__", "import_module"):
-        yield from (f".{a.value}" for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+        yield from (f"torch.{a.value}" for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
 
 
 def _dotted(node: ast.Attribute, aliases: Mapping[str, str]) -> str:
@@ -77,9 +77,18 @@ def _dotted(node: ast.Attribute, aliases: Mapping[str, str]) -> str:
 def _is(used: str, name: str) -> bool:
     """Whether using `used` is using the forbidden `name`."""
     if "." not in name:  # a module
-        return used == name or used.startswith(f"{name}.") or used == f".{name}"
+        return used == name or used.startswith(f"{name}.") or used == f"torch.{name}"
     if used in (name, f"{name.rpartition('.')[0]}.*"):
         return True
     library, _, last = used.rpartition(".")
-    same_last = last == name.rpartition(".")[2]
-    return same_last and ((library == "" and used.startswith(".")) or library.partition(".")[0] in LIBRARIES)
+    if last != name.rpartition(".")[2]:
+        return False
+    return _is_method(last) if used.startswith(".") else library.partition(".")[0] in LIBRARIES
+
+
+def _is_method(name: str) -> bool:
+    """Whether arrays or tensors have such a method; `block.layer_norm` is somebody's own."""
+    import numpy
+    import torch
+
+    return hasattr(torch.Tensor, name) or hasattr(numpy.ndarray, name)
