@@ -82,6 +82,9 @@ def _missing(student: Student, exercise: Exercise) -> str:
 def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[str, ...]) -> Verdict:
     exercise, cases = prepared.exercise, prepared.cases
     seen = _ask_all(prepared, student)
+    shortcut = next((o for o in seen if o.error == "ForbiddenError"), None)
+    if shortcut:
+        return Verdict(exercise.id, 0.0, points, "forbidden", _dark(exercise), shortcut.message, where=shortcut.where, notes=notes)
     wrong = prepared.wrong_map(seen)
     if not wrong:
         return Verdict(exercise.id, points, points, "passed", _lamps(exercise, cases, wrong), notes=notes)
