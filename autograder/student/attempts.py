@@ -3,7 +3,7 @@
 Each attempt raises where it is stopped; what it returns is what it got through.
 """
 
-ATTEMPTS = '''
+ATTEMPTS = """
 import ctypes, os, signal, socket, subprocess
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -118,4 +118,4 @@ def environment(secret):
     if secret not in os.environ.values():
         raise OSError("not there")
     return "the grader's environment"
-'''
+"""

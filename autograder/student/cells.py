@@ -51,7 +51,7 @@ class Cells:
             try:
                 self.execute(source, name)
                 failed: dict[str, Any] = {}
-            except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt end a cell, not the process
+            except BaseException as error:  # SystemExit and KeyboardInterrupt end a cell, not the process
                 failed = self._describe(error)
             captured.figures()
         notes = tuple(dict.fromkeys(self.shell.notes + captured.notes))
@@ -89,7 +89,7 @@ class Cells:
         return tuple(f"line {f.lineno}, in {f.name}: {(f.line or '').strip()}"[:300] for f in frames)[-5:]
 
 
-class as_main:  # noqa: N801  reads as a with statement
+class as_main:  # reads as a with statement
     """Let a module be `__main__` for a while: dataclasses and pickle look there."""
 
     def __init__(self, module: types.ModuleType) -> None:
@@ -105,11 +105,11 @@ class as_main:  # noqa: N801  reads as a with statement
 
 def is_out_of_memory(kind: str, text: str) -> bool:
     """Whether an exception says that memory is used up; torch says so in a RuntimeError."""
-    return kind in ("MemoryError", "_ArrayMemoryError") or kind == "RuntimeError" and "allocate memory" in text
+    return kind in ("MemoryError", "_ArrayMemoryError") or (kind == "RuntimeError" and "allocate memory" in text)
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException:  # noqa: BLE001  a learner's own __str__ may fail
+    except BaseException:  # a learner's own __str__ may fail
         return ""

@@ -8,8 +8,10 @@ from typing import Any
 
 from autograder.student.limits import Limits
 
-_MIMES = {"text/plain": "__repr__", "text/html": "_repr_html_", "image/png": "_repr_png_", "image/svg+xml": "_repr_svg_", "text/latex": "_repr_latex_",
-          "text/markdown": "_repr_markdown_"}  # fmt: skip
+_MIMES = {
+    "text/plain": "__repr__", "text/html": "_repr_html_", "text/latex": "_repr_latex_", "text/markdown": "_repr_markdown_",
+    "image/png": "_repr_png_", "image/svg+xml": "_repr_svg_",
+}  # fmt: skip
 
 
 class Bounded(io.TextIOBase):
@@ -96,7 +98,7 @@ class Capture:
                 self.show(pyplot.figure(number))
             if pyplot:
                 pyplot.close("all")
-        except Exception as error:  # noqa: BLE001  drawing runs a learner's objects
+        except Exception as error:  # drawing runs a learner's objects
             self.notes.append(f"A figure could not be drawn: {type(error).__name__}.")
 
 
@@ -106,7 +108,7 @@ def bundle(value: Any) -> dict[str, str]:
     for mime, method in _MIMES.items():
         try:
             shown = repr(value) if mime == "text/plain" else getattr(value, method)() if hasattr(type(value), method) else None
-        except Exception as error:  # noqa: BLE001  a learner's __repr__ may fail
+        except Exception as error:  # a learner's __repr__ may fail
             shown = f"<{type(value).__name__}, whose representation raised {type(error).__name__}>" if mime == "text/plain" else None
         if isinstance(shown, tuple):
             shown = shown[0]

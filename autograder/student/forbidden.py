@@ -18,8 +18,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 #: Where one function has several homes. A forbidden name is forbidden in all of them.
-HOMES = ("numpy", "numpy.linalg", "numpy.fft", "scipy.special", "scipy.linalg", "math", "cmath", "torch", "torch.nn.functional", "torch.special",
-         "torch.linalg", "torch.fft")  # fmt: skip
+HOMES = (
+    "numpy", "numpy.linalg", "numpy.fft", "scipy.special", "scipy.linalg", "math", "cmath",
+    "torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
+)  # fmt: skip
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
 
 
@@ -135,7 +137,7 @@ class Forbidden:
         original = kind.__init__
 
         @functools.wraps(original)
-        def __init__(this: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        def __init__(this: Any, *args: Any, **kwargs: Any) -> None:
             if self.active and self.reached():
                 self.refuse(name)
             original(this, *args, **kwargs)
@@ -237,7 +239,7 @@ def _set(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
     """Set a name of a module, class or dictionary until `undo` closes."""
     space = owner if isinstance(owner, dict) else vars(owner)
     before = space.get(name)
-    put: Callable[[Any], None] = functools.partial(owner.__setitem__, name) if isinstance(owner, dict) else functools.partial(setattr, owner, name)
+    put = functools.partial(owner.__setitem__, name) if isinstance(owner, dict) else functools.partial(setattr, owner, name)
     if name in space:
         undo.callback(put, before)
     else:

@@ -45,3 +45,6 @@ class Limits:
     depth: int = 32
     oracle_calls: int = 10_000
     oracle_seconds: float = 10.0
+
+
+DEFAULTS = Limits()

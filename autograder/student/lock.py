@@ -41,7 +41,8 @@ class Lock:
 
 def keep_only(descriptor: int) -> int:
     """Close every descriptor but one, which becomes number `SOCKET`; standard input and output lead nowhere."""
-    os.dup2(descriptor, SOCKET) if descriptor != SOCKET else None
+    if descriptor != SOCKET:
+        os.dup2(descriptor, SOCKET)
     null = os.open("/dev/null", os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -53,7 +54,8 @@ def clean_environment(home: str) -> None:
     """Leave nothing of the zygote's environment."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
     os.environ.clear()
-    os.environ.update(kept, HOME=home, TMPDIR=home, MPLCONFIGDIR=home, XDG_CACHE_HOME=home, TORCH_HOME=home, USER="student", LOGNAME="student", PATH="")
+    os.environ.update(kept, USER="student", LOGNAME="student", PATH="")
+    os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME"), home))
     tempfile.tempdir = home
     os.umask(0o077)
     os.chdir(home)

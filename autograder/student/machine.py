@@ -7,8 +7,9 @@ from autograder.errors import SandboxError
 from autograder.student import landlock, seccomp
 
 ADVICE = (
-    "Mend it: Linux 6.2 or later with Landlock switched on (`cat /sys/kernel/security/lsm` names it; in a container, a seccomp profile that lets "
-    "landlock_* pass), and a 64-bit x86 or ARM machine. If you accept that submissions can read and change what you can: --sandbox=none."
+    "Mend it: Linux 6.2 or later with Landlock switched on (`cat /sys/kernel/security/lsm` names it; in a container, a seccomp profile "
+    "that lets landlock_* pass), and a 64-bit x86 or ARM machine. If you accept that submissions can read and change what you can: "
+    "--sandbox=none."
 )
 
 
@@ -19,9 +20,9 @@ def missing() -> list[str]:
     lacks = []
     version = landlock.abi()
     if version < 3:
-        lacks.append(f"Landlock in its third version or later, which keeps files apart: the kernel {platform.release()} offers {version or 'none'}")
+        lacks.append(f"Landlock 3 or later, which keeps files apart: the kernel {platform.release()} offers {version or 'none'}")
     if not seccomp.supported():
-        lacks.append(f"seccomp filters, which keep system calls apart, on a known machine: this is {platform.machine()}")
+        lacks.append(f"seccomp filters, which keep system calls apart, for this kind of machine ({platform.machine()})")
     return lacks
 
 

@@ -7,13 +7,14 @@ if TYPE_CHECKING:
     from autograder.student.cells import Cells
 
 #: Line magics that set up a notebook and change no result.
-IGNORED = frozenset(
-    "matplotlib config load_ext reload_ext unload_ext autoreload precision pylab autosave colors xmode pdb automagic alias_magic"
-    " who whos who_ls pinfo pinfo2 pdoc psource history logstart logstop matplotlib_inline aimport".split()
-)
-#: Magics that run their code and measure it; here they only run it.
-TIMERS = frozenset("time timeit prun capture memit mprun lprun python python3 pypy".split()) - {"python", "python3", "pypy"}
-_ONE_DASH_ARGUMENT = frozenset("nrpts")
+IGNORED = {
+    "matplotlib", "config", "load_ext", "reload_ext", "unload_ext", "autoreload", "aimport", "precision", "pylab", "autosave", "colors",
+    "xmode", "pdb", "automagic", "alias_magic", "who", "whos", "who_ls", "pinfo", "pinfo2", "pdoc", "psource", "history", "logstart",
+    "logstop",
+}  # fmt: skip
+#: Magics that run their code and measure or record it; here they only run it.
+TIMERS = {"time", "timeit", "prun", "capture", "memit", "mprun", "lprun"}
+_ARGUMENT = frozenset("nrpts")
 
 
 class Shell:
@@ -76,8 +77,8 @@ class Shell:
 def _without_options(line: str) -> str:
     """The code of `%timeit -n 10 -r3 code`."""
     words = line.split(" ")
-    while words and (words[0].startswith("-") and len(words[0]) > 1 and words[0][1].isalpha() or not words[0]):
+    while words and ((words[0].startswith("-") and len(words[0]) > 1 and words[0][1].isalpha()) or not words[0]):
         option = words.pop(0)
-        if len(option) == 2 and option[1] in _ONE_DASH_ARGUMENT and words and words[0].isdigit():
+        if len(option) == 2 and option[1] in _ARGUMENT and words and words[0].isdigit():
             words.pop(0)
     return " ".join(words)

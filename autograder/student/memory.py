@@ -19,7 +19,7 @@ def compact() -> None:
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for line in maps.read_text().splitlines():
         span, rights, *rest = line.split()
-        if rights != "rw-p" or len(rest) > 3 and rest[3] != "[heap]":
+        if rights != "rw-p" or (len(rest) > 3 and rest[3] != "[heap]"):
             continue
         start, end = (int(edge, 16) for edge in span.split("-"))
         start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE

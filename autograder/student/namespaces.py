@@ -90,8 +90,8 @@ def _unshared(flags: int) -> bool:
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    result = _libc().mount(source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), options.encode() or None)
-    _check(result, target)
+    names = source.encode(), target.encode(), kind.encode() if kind else None
+    _check(_libc().mount(*names, ctypes.c_ulong(flags), options.encode() or None), target)
 
 
 def _call(number: int, *args: object) -> None:

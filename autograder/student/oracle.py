@@ -61,7 +61,7 @@ def consult(oracles: Sequence[Oracle], message: dict[str, Any], budget: Budget) 
             value = _travels(oracles[index](*args, **kwargs))
         encode(value, limits=budget.limits)
         return {"value": value}
-    except Exception as error:  # noqa: BLE001  whatever it is, the learner's code shall see it
+    except Exception as error:  # whatever it is, the learner's code shall see it
         return {"error": type(error).__name__, "message": str(error)[:500]}
     finally:
         budget.seconds += time.monotonic() - began

@@ -29,9 +29,10 @@ def readable() -> list[str]:
 
 
 def _is_course(entry: Path, course: Path) -> bool:
-    """An editable installation puts the course's root among the places to import from."""
+    """An editable installation puts the course's root among the places to import from; an environment may lie within it."""
     entry = entry.resolve()
-    return (entry == course and entry.name not in ("site-packages", "dist-packages")) or (entry / "chapters").is_dir()
+    installed = any(entry.is_relative_to(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix))
+    return (entry.is_relative_to(course) and not installed) or (entry / "chapters").is_dir()
 
 
 def _package_folders() -> list[str]:

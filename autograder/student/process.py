@@ -19,7 +19,7 @@ import numpy as np
 
 from autograder.errors import SandboxError, WireError
 from autograder.student.channel import Channel, Ended, TimeUp
-from autograder.student.limits import Limits
+from autograder.student.limits import DEFAULTS, Limits
 from autograder.student.machine import require_full
 from autograder.student.observe import Call, Observation
 from autograder.student.oracle import Budget, consult, without_tensors
@@ -31,6 +31,10 @@ from autograder.student.travel import Packed, pack
 MAX_LOSSES = 2
 MAX_LOSSES_OF_ALL = 4
 _START_SECONDS = 120
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+#: Huge pages make a fork three times cheaper (see memory.py). The hash seed: the same scores on every run.
+_TUNING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Zygote:
@@ -54,7 +58,7 @@ class Zygote:
     'ok'
     """
 
-    def __init__(self, *, limits: Limits = Limits(), sandbox: str = "full", hidden: Sequence[str] = (), namespaces: bool = True) -> None:
+    def __init__(self, *, limits: Limits = DEFAULTS, sandbox: str = "full", hidden: Sequence[str] = (), namespaces: bool = True) -> None:
         if sandbox not in ("full", "none"):
             raise SandboxError(f"There is no sandbox {sandbox!r}: it is 'full' or 'none'.")
         if sandbox == "full":
@@ -102,10 +106,10 @@ class Zygote:
         return answer
 
     def submission(
-        self, setup: str, source: str, *, name: str, forbid: Mapping[str, str] = {}, limits: Limits | None = None
+        self, setup: str, source: str, *, name: str, forbid: Mapping[str, str] | None = None, limits: Limits | None = None
     ) -> "Student":
         """One exercise of one submission, in a fork of its own; nothing runs before `load`."""
-        return Student(self, setup, source, name=name, forbid=forbid, limits=limits or self.limits)
+        return Student(self, setup, source, name=name, forbid=forbid or {}, limits=limits or self.limits)
 
     def close(self) -> None:
         """End the zygote and every fork, and remove their folders."""
@@ -126,12 +130,8 @@ class Zygote:
 
 def _environment() -> dict[str, str]:
     """What the zygote gets to know of the judge's environment: nothing but where things are."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX", "FONTCONFIG_PATH")
-    root = str(Path(__file__).resolve().parents[2])
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")}
-    # Huge pages make a fork three times cheaper (see memory.py). The hash seed: the same scores on every run.
-    tuning = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {k: os.environ[k] for k in kept if k in os.environ} | threads | tuning | {"PYTHONPATH": root}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return kept | dict.fromkeys(_THREADS, "1") | _TUNING | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
 class Student:

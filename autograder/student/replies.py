@@ -94,7 +94,7 @@ def lost(error: Exception, ended: dict[str, Any], limits: Limits, *, what: str, 
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if isinstance(error, TimeUp):
         return Lost("time", f"{what} was still running after {seconds:g} seconds: is there a loop that does not end?")
-    if number == signal.SIGXCPU or number == signal.SIGKILL and ended.get("cpu", 0.0) >= limits.cpu * 0.95:
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and ended.get("cpu", 0.0) >= limits.cpu * 0.95):
         return Lost("time", f"The code used more than {limits.cpu:g} seconds of processor time.")
     if isinstance(error, WireError):
         return Lost("died", f"{what} ended in an answer that cannot be read: {error}.")

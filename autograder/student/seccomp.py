@@ -62,9 +62,9 @@ def _program() -> Block:
     if arch == 0xC000003E:  # the x32 calls, numbered from here, are a second door to everything
         steps += [(_JGE, 0, 1, 0x40000000), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     blocks: dict[str, Block] = _filters()
-    blocks |= dict.fromkeys(PRETENDED, [(_RET, 0, 0, _ERRNO)])
-    blocks |= dict.fromkeys(ABSENT, [(_RET, 0, 0, _ERRNO | errno.ENOSYS)])
-    blocks |= dict.fromkeys(ALLOWED, [(_RET, 0, 0, _ALLOW)])
+    blocks |= {name: [_no(0)] for name in PRETENDED}
+    blocks |= {name: [_no(errno.ENOSYS)] for name in ABSENT}
+    blocks |= {name: [(_RET, 0, 0, _ALLOW)] for name in ALLOWED}
     numbers = FILTERED | PRETENDED | ABSENT | ALLOWED
     for name, block in blocks.items():
         number = numbers[name][column]
@@ -76,7 +76,14 @@ def _program() -> Block:
 def _filters() -> dict[str, Block]:
     own = _one_of(0, (_PID,), errno.EPERM)
     return {
-        "clone": [_arg(0), (_JSET, 0, 1, _CLONE_NEW), _no(errno.EPERM), (_JSET, 0, 1, _CLONE_THREAD), (_RET, 0, 0, _ALLOW), _no(errno.EPERM)],
+        "clone": [
+            _arg(0),
+            (_JSET, 0, 1, _CLONE_NEW),
+            _no(errno.EPERM),
+            (_JSET, 0, 1, _CLONE_THREAD),
+            (_RET, 0, 0, _ALLOW),
+            _no(errno.EPERM),
+        ],
         "kill": own,
         "tgkill": own,
         "tkill": own,  # of a process that never was more than its first thread

@@ -66,7 +66,7 @@ class Server:
         try:
             probe = pickle.loads(message["probe"].tobytes())
             calls = unpack(message["calls"].tobytes(), lambda index: Proxy(self.consult, index))
-        except BaseException as error:  # noqa: BLE001  a learner's code may have broken what a probe needs
+        except BaseException as error:  # a learner's code may have broken what a probe needs
             self.channel.send({"nonce": self.nonce, "failed": f"{type(error).__name__}: {error}"[:500]})
             return
         submission = namespace(self.cells.names)
@@ -83,7 +83,7 @@ class Server:
             seen = observe(probe, submission, call, self.cells.learner_files)
         except MemoryError:
             seen = Observation(error="memory", message="The code asked for more memory than it may have.")
-        except BaseException as error:  # noqa: BLE001  KeyboardInterrupt and the like
+        except BaseException as error:  # KeyboardInterrupt and the like
             seen = Observation(error=type(error).__name__, message=str(error)[:500])
         finally:
             sys.stdout, sys.stderr = before

@@ -1,9 +1,10 @@
 """Numbers of the system calls that a locked process may make, for x86_64 and aarch64.
 
-Every call that is not named here is refused: new ones of future kernels too. Left out on purpose, among others: socket, connect, bind,
-accept, sendmsg (file descriptors and addresses), execve, fork, vfork, ptrace, process_vm_*, pidfd_*, kcmp, mount and its family, unshare,
-setns, chroot, keyctl, bpf, perf_event_open, userfaultfd, io_uring_*, memfd_create, shm*, msg*, sem*, mq_*, inotify, fanotify, personality,
-setuid and its family, capset, mknod, symlink, link, truncate, xattrs, setpriority, sched_set*, ioprio_set, setpgid, setsid, syslog, quotactl.
+Every call that is not named here is refused: new ones of future kernels too. Left out on purpose, among others: socket, connect,
+bind, accept, sendmsg (file descriptors and addresses), execve, fork, vfork, ptrace, process_vm_*, pidfd_*, kcmp, mount and its
+family, unshare, setns, chroot, keyctl, bpf, perf_event_open, userfaultfd, io_uring_*, memfd_create, shm*, msg*, sem*, mq_*,
+inotify, fanotify, personality, setuid and its family, capset, mknod, symlink, link, truncate, xattrs, setpriority, sched_set*,
+ioprio_set, setpgid, setsid, syslog, quotactl.
 """
 
 #: Allowed with any arguments: Landlock decides which files.

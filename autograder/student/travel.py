@@ -32,7 +32,6 @@ class Packed:
     oracles: tuple[Oracle, ...] = ()
 
 
-
 class _Pickler(cloudpickle.Pickler):
     def __init__(self, file: io.BytesIO, oracles: list[Oracle]) -> None:
         super().__init__(file)

@@ -8,12 +8,12 @@ import numpy as np
 
 #: Imported where they are installed.
 MODULES = (
-    "IPython.display", "asyncio", "collections", "dataclasses", "functools", "heapq", "itertools", "json", "math", "pickle", "pprint", "re", "string",
-    "tempfile", "textwrap", "timeit", "typing", "unittest.mock", "cloudpickle", "copy", "abc", "enum", "contextlib", "csv", "bisect", "statistics",
-    "numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.testing", "numpy.lib.stride_tricks",
-    "matplotlib.pyplot", "matplotlib.animation",
-    "torch.nn.functional", "torch.optim.lr_scheduler", "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint",
-    "torch.autograd.gradcheck", "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
+    "IPython.display", "asyncio", "collections", "dataclasses", "functools", "heapq", "itertools", "json", "math", "pickle", "pprint",
+    "re", "string", "tempfile", "textwrap", "timeit", "typing", "unittest.mock", "cloudpickle", "copy", "abc", "enum", "contextlib",
+    "csv", "bisect", "statistics", "numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.testing",
+    "numpy.lib.stride_tricks", "matplotlib.pyplot", "matplotlib.animation", "torch.nn.functional", "torch.optim.lr_scheduler",
+    "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint", "torch.autograd.gradcheck",
+    "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
     "torch.nn.attention", "torch.fft", "torch.special", "torch.linalg", "torch.overrides", "torch.utils._python_dispatch",
     "scipy.special", "scipy.linalg", "sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing",
     "autograder.student.probes", "autograder.student.serve",
@@ -29,7 +29,7 @@ def warm() -> list[str]:
         for part in (_layers, _training, _checks, _figures):
             try:
                 part()
-            except Exception as error:  # noqa: BLE001  an old torch may lack a part; a submission that needs it will say so
+            except Exception as error:  # an old torch may lack a part; a submission that needs it will say so
                 missing.append(f"{part.__name__}: {error}")
     return missing
 
@@ -37,7 +37,7 @@ def warm() -> list[str]:
 def _imports(name: str) -> bool:
     try:
         importlib.import_module(name)
-    except Exception:  # noqa: BLE001
+    except Exception:
         return False
     return True
 

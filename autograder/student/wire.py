@@ -4,6 +4,7 @@ Every value is a tag byte and its payload; nothing in a message names code. Deco
 refused with a `WireError`, and nothing is allocated that the message itself does not pay for in bytes.
 """
 
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from autograder.errors import WireError
-from autograder.student.limits import Limits
+from autograder.student.limits import DEFAULTS, Limits
 
 MAGIC = b"W1"
 _DTYPE = re.compile(r"[<>|][biufcU][0-9]{1,6}\Z")
 _MAX_NDIM = 32
-_MAX_DIM = 1 << 40
+_MAX_SIZE = 1 << 40
 _MAX_INT = 8192  # bytes of one integer
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")
@@ -26,7 +27,7 @@ _F64 = struct.Struct("<d")
 _C128 = struct.Struct("<dd")
 
 
-def encode(obj: Any, *, limits: Limits = Limits()) -> bytes:
+def encode(obj: Any, *, limits: Limits = DEFAULTS) -> bytes:
     """`obj` as a message.
 
     Parameters
@@ -47,7 +48,7 @@ def encode(obj: Any, *, limits: Limits = Limits()) -> bytes:
     return b"".join(writer.parts)
 
 
-def decode(data: bytes, *, limits: Limits = Limits(), tensors: bool = False) -> Any:
+def decode(data: bytes, *, limits: Limits = DEFAULTS, tensors: bool = False) -> Any:
     """The value of a message; arrays are read-only and own their memory.
 
     Parameters
@@ -235,19 +236,9 @@ def _get_array(reader: _Reader, depth: int) -> np.ndarray:
     if ndim > _MAX_NDIM:
         raise WireError(f"an array of {ndim} dimensions")
     shape = struct.unpack(f"<{ndim}Q", reader.take(8 * ndim))
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
-    if max(shape, default=0) > _MAX_DIM or _without_zeros(shape) > _MAX_DIM:
+    if math.prod(length or 1 for length in shape) > _MAX_SIZE:
         raise WireError(f"an array of shape {shape}")  # NumPy overflows on (0, 2**60), empty as it is
-    return _checked(np.frombuffer(reader.take(size), np.uint8), dtype, shape)
-
-
-def _without_zeros(shape: tuple[int, ...]) -> int:
-    product = 1
-    for length in shape:
-        product *= length or 1
-    return product
+    return _checked(np.frombuffer(reader.take(math.prod(shape) * dtype.itemsize), np.uint8), dtype, shape)
 
 
 def _dtype(name: bytes) -> np.dtype:

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     options = json.loads(argv[1])
     try:
         zygote = _Zygote(control, options)
-    except BaseException:  # noqa: BLE001  whoever started this process shows it
+    except BaseException:  # whoever started this process shows it
         control.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
         raise
     zygote.run()
@@ -75,7 +75,7 @@ class _Zygote:
         if not self.own:
             os.chmod(self.home, 0o711)
         self.other_user = os.geteuid() == 0 and open_to_all(places, parents=not self.own)
-        self.lock = Lock(tuple(places), size, own_uid=self.other_user or self.inside and os.geteuid() != 0)
+        self.lock = Lock(tuple(places), size, own_uid=self.other_user or (self.inside and os.geteuid() != 0))
         return notes
 
     def run(self) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from autograder.errors import SandboxError
 from autograder.student.limits import MB, Limits
 from autograder.student.observe import Call, Observation
 from autograder.student.probes import CallFunction, Oracle
@@ -27,14 +26,17 @@ def test_a_submission_is_loaded_and_asked(unlocked: Zygote, ask: Ask) -> None:
     with unlocked.submission("import numpy as np", "def f(x):\n    return np.tanh(x)", name="a.b") as student:
         assert student.load().status == "ok"
         seen = ask(student, [(0.0,), (np.zeros(2, np.float32),), (None,)])
-    assert seen[0].value == 0.0 and seen[1].value.dtype == np.float32 and seen[2].error == "TypeError"
+    assert seen[0].value == 0.0
+    assert seen[1].value.dtype == np.float32
+    assert seen[2].error == "TypeError"
     assert seen[2].where == ("line 2, in f: return np.tanh(x)",)
 
 
 def test_a_broken_setup_cell_is_told_apart(unlocked: Zygote) -> None:
     with unlocked.submission("1 / 0", "x = 1", name="a.b") as student:
         outcome = student.load()
-    assert outcome.status == "error" and "set-up" in outcome.message
+    assert outcome.status == "error"
+    assert "set-up" in outcome.message
 
 
 def test_what_an_erring_cell_defined_can_be_asked(unlocked: Zygote, observe_once: Once) -> None:
@@ -73,8 +75,10 @@ def test_a_call_that_is_lost_costs_only_itself(unlocked: Zygote, ask: Ask) -> No
         student.load()
         first = ask(student, [(0,), (1,), (2,)])
         second = ask(student, [(2,), (3,), (4,)])
-    assert [o.value for o in first] == [0, None, 2] and first[1].error == "time"
-    assert [o.value for o in second] == [2, None, 4] and second[1].error == "died"
+    assert [o.value for o in first] == [0, None, 2]
+    assert first[1].error == "time"
+    assert [o.value for o in second] == [2, None, 4]
+    assert second[1].error == "died"
 
 
 def test_losses_are_bounded(unlocked: Zygote, ask: Ask) -> None:
@@ -86,17 +90,20 @@ def test_losses_are_bounded(unlocked: Zygote, ask: Ask) -> None:
 
 
 def test_a_lost_call_changes_no_random_number(unlocked: Zygote, ask: Ask) -> None:
-    source = "import os, numpy as np, torch, random\ndef f(x):\n    if x: os._exit(1)\n    return [random.random(), np.random.rand(), torch.rand(1)]"
+    source = "import os, numpy as np, torch, random\ndef f(x):\n    if x: os._exit(1)\n"
+    source += "    return [random.random(), np.random.rand(), torch.rand(1)]"
     with unlocked.submission("", source, name="a.b") as student:
         student.load()
         plain, lossy = ask(student, [(0,), (0,), (0,)]), ask(student, [(0,), (1,), (0,)])
-    assert plain[2].value == lossy[2].value and plain[1].value != plain[2].value
+    assert plain[2].value == lossy[2].value
+    assert plain[1].value != plain[2].value
 
 
 def test_processor_time_is_limited(unlocked: Zygote) -> None:
     with unlocked.submission("", "while True: pass", name="a.b", limits=replace(Limits(), cpu=1.0)) as student:
         outcome = student.load()
-    assert outcome.status == "time" and "processor" in outcome.message
+    assert outcome.status == "time"
+    assert "processor" in outcome.message
 
 
 def test_packed_calls_serve_many(unlocked: Zygote) -> None:
@@ -109,10 +116,12 @@ def test_packed_calls_serve_many(unlocked: Zygote) -> None:
 
 def test_oracles_answer_and_do_not_travel(unlocked: Zygote) -> None:
     key = "a secret that stays"
-    oracle = Oracle(lambda x, scale=1: (len(key) and x * scale))
+    oracle = Oracle(lambda x, scale=1: len(key) and x * scale)
     packed = pack([Call((oracle,))])
     assert b"a secret" not in packed.data
-    source = "import torch, numpy as np\ndef f(g):\n    return [type(g(torch.ones(2), scale=3)).__name__, type(g(np.ones(2))).__name__, g(2)]"
+    source = (
+        "import torch, numpy as np\ndef f(g):\n    return [type(g(torch.ones(2), scale=3)).__name__, type(g(np.ones(2))).__name__, g(2)]"
+    )
     with unlocked.submission("", source, name="a.b") as student:
         student.load()
         assert student.ask(PROBE, packed)[0].value == ["Tensor", "ndarray", 2]
@@ -169,16 +178,8 @@ def test_many_forks_leave_nothing_behind(unlocked: Zygote) -> None:
     for _ in range(5):
         with unlocked.submission("", "open('a', 'w').write('x')", name="a.b") as student:
             student.load()
-    assert len(os.listdir("/proc/self/fd")) == before and os.listdir(unlocked._home) == []
-
-
-def test_a_zygote_that_is_gone_is_told() -> None:
-    zygote = Zygote(sandbox="none")
-    zygote._process.kill()
-    zygote._process.wait()
-    with pytest.raises(SandboxError), zygote.submission("", "", name="a.b") as student:
-        student.load()
-    zygote.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(unlocked._home) == []
 
 
 def test_learning_frameworks_work_inside(locked: Zygote, observe_once: Once) -> None:

@@ -1,0 +1,134 @@
+"""What a task rules out cannot be reached by another spelling, and everything is put back."""
+
+import builtins
+import importlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autograder.student.forbidden import Forbidden, ForbiddenError
+from autograder.student.observe import Observation
+from autograder.student.process import Zygote
+
+HEAD = "import math, numpy as np, torch, torch.nn.functional as F\nfrom numpy import tanh as t\n"
+
+
+def names_of(source: str) -> dict[str, Any]:
+    """The globals of a learner's cell."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(HEAD + source, "<exercise a.b>", "exec"), names)
+    return names
+
+
+def call(source: str, forbid: dict[str, str]) -> Any:
+    """`f(x)` with x = ones(3) under `forbid`, in this process."""
+    names = names_of(source)
+    with Forbidden(forbid, lambda file: file.startswith("<exercise")).asking(names):
+        return names["f"](np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "np.tanh(x)",
+        "t(x)",
+        "getattr(np, 'ta' + 'nh')(x)",
+        "np.vectorize(np.tanh)(x)",
+        "list(map(np.tanh, x))",
+        "eval('np.tanh(x)')",
+        "np._core.umath.tanh(x)",
+        "math.tanh(x[0])",
+        "torch.tanh(torch.tensor(x))",
+        "torch.tensor(x).tanh()",
+        "torch.tensor(x).tanh_()",
+        "F.tanh(torch.tensor(x))",
+        "torch.nn.Tanh()(torch.tensor(x))",
+        "torch.ops.aten.tanh(torch.tensor(x))",
+        "torch._C._VariableFunctions.tanh(torch.tensor(x))",
+        "__import__('numpy').tanh(x)",
+        "(lambda g: g(x))(np.tanh)",
+    ],
+)
+def test_a_function_is_ruled_out_under_every_name(body: str) -> None:
+    with pytest.raises(ForbiddenError, match="tanh is ruled out in this task: too easy"):
+        call(f"def f(x): return {body}", {"numpy.tanh": "too easy"})
+
+
+@pytest.mark.parametrize("body", ["x.sum()", "np.sum(x)", "np.ndarray.sum(x)", "getattr(x, 'su' + 'm')()", "torch.tensor(x).sum()"])
+def test_methods_of_the_same_name_are_ruled_out(body: str) -> None:
+    with pytest.raises(ForbiddenError):
+        call(f"def f(x): return {body}", {"numpy.sum": ""})
+
+
+@pytest.mark.parametrize(
+    "body", ["np.std(x)", "np.exp(x)", "np.cov(x)", "torch.sigmoid(torch.tensor(x))", "np.linalg.norm(x)", "np.average(x)"]
+)
+def test_what_libraries_call_among_themselves_is_fine(body: str) -> None:
+    call(f"def f(x): return {body}", {"numpy.sqrt": "", "numpy.sum": "", "torch.exp": ""} if body != "np.exp(x)" else {"numpy.sqrt": ""})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "torch.tanh(torch.tensor(x))",
+        "F.softmax(x, 0)",
+        "__import__('torch')",
+        "importlib.import_module('torch.nn')",
+        "sys.modules['torch'].tensor(x).exp()",
+        "eval(\"__import__('torch')\")",
+        "inner(x)",
+    ],
+)
+def test_a_module_is_ruled_out_under_every_name(body: str) -> None:
+    source = f"import importlib, sys\ndef inner(x):\n    from torch import tensor\n    return tensor(x)\ndef f(x): return {body}"
+    with pytest.raises(ForbiddenError, match="torch is ruled out"):
+        call(source, {"torch": ""})
+
+
+def test_a_class_is_ruled_out() -> None:
+    with pytest.raises(ForbiddenError):
+        call("class L(torch.nn.LayerNorm): pass\ndef f(x): return L(3)", {"torch.nn.LayerNorm": ""})
+
+
+def test_a_probe_may_use_what_the_learner_may_not() -> None:
+    names = names_of("def f(x): return x")
+    with Forbidden({"torch": "", "numpy.tanh": ""}, lambda file: file.startswith("<exercise")).asking(names):
+        assert torch.tanh(torch.as_tensor(np.tanh(names["f"](np.zeros(2))))).sum() == 0
+
+
+@pytest.mark.parametrize("forbid", [{"numpy.tanh": "", "numpy.sum": "", "torch.nn.Linear": ""}, {"torch": "", "scipy": ""}])
+def test_everything_is_put_back(forbid: dict[str, str]) -> None:
+    names = names_of("def f(x): raise ValueError('wrong')")
+    state: Callable[[], list] = lambda: [  # noqa: E731
+        np.tanh, np.ndarray.sum, math.tanh, torch.nn.Linear.__init__, builtins.__import__, importlib.import_module, dict(names)
+    ]  # fmt: skip
+    before = state()
+    with pytest.raises(ValueError, match="wrong"), Forbidden(forbid, lambda file: file.startswith("<exercise")).asking(names):
+        names["f"](1)
+    assert before == state()
+    assert np.ones(2).sum() == 2
+
+
+@pytest.mark.parametrize(
+    "source", ["def f(x): return np.tanh(x)", "from numpy import tanh\ndef f(x): return tanh(x)", "g = np.tanh\ndef f(x): return g(x)"]
+)
+def test_the_error_reaches_the_judge(unlocked: Zygote, ask: Callable[..., list[Observation]], source: str) -> None:
+    with unlocked.submission("import numpy as np", source, name="a.b", forbid={"numpy.tanh": "write it"}) as student:
+        assert student.load().status == "ok"
+        seen = ask(student, [(1.0,)])[0]
+    assert seen.error == "ForbiddenError"
+    assert "write it" in seen.message
+
+
+def test_a_solution_cannot_import_a_module_that_the_setup_can(unlocked: Zygote, ask: Callable[..., list[Observation]]) -> None:
+    with unlocked.submission(
+        "import torch, scipy.special", "def f(x): return torch.exp(x)", name="a.b", forbid={"torch": "", "scipy": ""}
+    ) as student:
+        assert student.load().status == "ok"
+        assert ask(student, [(torch.ones(1),)])[0].error == "ForbiddenError"
+    with unlocked.submission("", "import scipy.special", name="a.b", forbid={"scipy": ""}) as student:
+        assert student.load().error == "ForbiddenError"
