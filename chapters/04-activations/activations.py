@@ -343,7 +343,7 @@ dead, losses = demos.train_with_spike()
 reveal(f"{100 * dead[-1]:.0f} % dead after the last step, loss {losses[-1]:.2f}; without the spike 2 % and 0.21", answer="about 40 %", key="activations.dead-layer")
 
 # %% [markdown]
-# **What to see.** The share jumps at one step and does not come back: a zero gradient repairs nothing. It even grows, when the next steps start from a bad place.
+# **What to see.** The share jumps within two steps and hardly comes back: a dead unit gets no gradient, so nothing repairs it except luck in the layer before. The loss recovers slowly, with the units that are left.
 # **Try** `batch_norm`: BatchNorm before the ReLU centres $z$ over the batch, so no unit can be negative for all of it, and the share stays 0. **Try** LeakyReLU: no unit
 # dies, but at 100 times the rate the loss still explodes. A leak cures the symptom.
 #
@@ -753,7 +753,7 @@ explore(
 #
 # - `logits`: float32 tensor $(N,C)$ with values up to some thousands. `y`: int64 tensor $(N,)$.
 # - Return the mean cross-entropy as a scalar tensor through which gradients flow.
-# - Loss and gradient agree with the exact ones (computed in float64), also for a hopeless class. All of torch is allowed.
+# - Loss and gradient agree with the exact ones (computed in float64) as far as float32 allows, also for a hopeless class. All of torch is allowed.
 #
 # For `logits = [[0., 500.]]`, `y = [0]` the loss is 500 and the gradient is `[[-1., 1.]]`.
 #

@@ -1,6 +1,7 @@
 """The hidden side of chapter 4: reference, cases and known misconceptions of every exercise."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -49,6 +50,10 @@ def _elu(z, alpha=1.0):
     return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0)))
 
 
+def _family(relu=_relu, leaky_relu=_leaky, elu=_elu):
+    return SimpleNamespace(relu=relu, leaky_relu=leaky_relu, elu=elu)
+
+
 _SLOPES = st.sampled_from([0.01, 0.25, 1.5, -0.5])
 
 
@@ -90,13 +95,10 @@ class ReluFamily:
         def leaky_relu(z, alpha=0.01):
             return np.where(z > 0, z, 0.01 * z)
 
-    @trap("np.where evaluates both branches, so exp overflows for large positive z that it then throws away. Put min(z, 0) into the exponent.")
-    class elu_overflows:
-        relu = _relu
-        leaky_relu = _leaky
-
-        def elu(z, alpha=1.0):
-            return np.where(z > 0, z, alpha * (np.exp(z) - 1))
+    _overflows = "Both branches are evaluated for every entry (np.where and masks only select), so exp overflows for large positive z that is then thrown away. Put min(z, 0) into the exponent."
+    elu_overflows = trap(_overflows)(_family(elu=lambda z, alpha=1.0: np.where(z > 0, z, alpha * (np.exp(z) - 1))))
+    elu_overflows_in_expm1 = trap(_overflows)(_family(elu=lambda z, alpha=1.0: np.where(z > 0, z, alpha * np.expm1(z))))
+    elu_overflows_in_a_product = trap(_overflows)(_family(elu=lambda z, alpha=1.0: (z > 0) * z + (z <= 0) * alpha * (np.exp(z) - 1)))
 
     @trap("ELU's negative side is alpha (e^z − 1): without the −1 the function jumps at 0.")
     class elu_without_minus_one:
@@ -172,6 +174,18 @@ def _only_dsigmoid(submission, z):
     return submission.dsigmoid(z)
 
 
+def _naive(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def _slope_of(sigmoid):
+    return lambda z: sigmoid(z) * (1 - sigmoid(z))
+
+
+def _pair(sigmoid, dsigmoid=None):
+    return SimpleNamespace(sigmoid=sigmoid, dsigmoid=dsigmoid or _slope_of(sigmoid))
+
+
 _ANY_SHAPE = [(7,), (3, 4), (2, 1, 3), ()]
 
 
@@ -208,25 +222,14 @@ class StableSigmoid:
         "dtype": [call(arrays([(5,), (2, 3)], -8, 8, dtype=np.float32)), call(np.array(1.25, np.float32)), call(np.empty((0,), np.float32))],
     }
 
-    @trap("exp(−z) overflows for very negative z. Let the exponent never be positive: build both cases from exp(−|z|).")
-    class naive:
-        def sigmoid(z):
-            return 1 / (1 + np.exp(-z))
+    _overflow = "exp(−z) overflows for very negative z. Let the exponent never be positive: build both cases from exp(−|z|)."
+    naive = trap(_overflow)(_pair(_naive))
+    naive_in_the_derivative = trap(_overflow)(_pair(_sigmoid, lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2))
+    naive_in_both = trap(_overflow)(_pair(_naive, lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2))
 
-        def dsigmoid(z):
-            s = 1 / (1 + np.exp(-z))
-            return s * (1 - s)
-
-    @trap("e^z/(1+e^z) is safe for negative z only: at z = 800 it is inf/inf = nan. Use the other form for z ≥ 0, or exp(−|z|) in both.")
-    class exponential_on_top:
-        def sigmoid(z):
-            e = np.exp(z)
-            return e / (1 + e)
-
-        def dsigmoid(z):
-            e = np.exp(z)
-            s = e / (1 + e)
-            return s * (1 - s)
+    _on_top = "exp(z) is safe for negative z only: at z = 800 it is infinite, and inf/inf = nan. Use the other form for z ≥ 0, or exp(−|z|) in both."
+    exponential_on_top = trap(_on_top)(_pair(lambda z: np.exp(z) / (1 + np.exp(z))))
+    one_minus_the_rest = trap(_on_top)(_pair(lambda z: 1 - 1 / (1 + np.exp(z))))
 
     @trap("np.where evaluates BOTH branches for every entry, so the branch you throw away still overflows. Put −|z| into the exponent of both.")
     class both_branches:
@@ -280,14 +283,15 @@ class StableSigmoid:
             s = 1 / (1 + np.exp(-np.abs(z)))
             return s * (1 - s)
 
-    @trap("Clipping z to a narrow range avoids the overflow but changes the value: sigmoid(−25) is 1.4e−11, not sigmoid of your bound. No clipping is needed.")
-    class clipped:
-        def sigmoid(z):
-            return 1 / (1 + np.exp(-np.clip(z, -20, 20)))
-
-        def dsigmoid(z):
-            s = 1 / (1 + np.exp(-np.clip(z, -20, 20)))
-            return s * (1 - s)
+    _clip = "Clipping z to a narrow range avoids the overflow but changes the value: sigmoid(−25) is 1.4e−11, not the sigmoid of your bound. No clipping is needed with exp(−|z|)."
+    clipped_at_5 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -5, 5))))
+    clipped_at_10 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -10, 10))))
+    clipped_at_15 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -15, 15))))
+    clipped_at_20 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -20, 20))))
+    clipped_at_25 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -25, 25))))
+    clipped_for_float64_only = trap("In float32 exp overflows from 88.7 on, so clipping at a bound that suits float64 does not help there. No clipping is needed with exp(−|z|).")(
+        _pair(lambda z: _naive(np.clip(z, -500, 500)))
+    )
 
     @right("through tanh")
     class through_tanh:
@@ -334,6 +338,10 @@ def _only_dtanh(submission, z):
 
 def _tanh(z):
     return 2 * _sigmoid(2 * z) - 1
+
+
+def _tanh_pair(tanh):
+    return SimpleNamespace(tanh=tanh, dtanh=lambda z: 1 - tanh(z) ** 2)
 
 
 _NO_TANH = ["np.tanh", "np.sinh", "np.cosh", "math.tanh", "math.sinh", "math.cosh", "cmath", "torch", "scipy"]
@@ -389,21 +397,15 @@ class StableTanh:
             e = np.exp(-2 * np.abs(z))
             return 1 - ((1 - e) / (1 + e)) ** 2
 
-    @trap("exp(−2z) overflows for z below −355. This form is right for z ≥ 0 only; use |z| and put the sign back.")
-    class one_sided:
-        def tanh(z):
-            return 2 / (1 + np.exp(-2 * z)) - 1
-
-        def dtanh(z):
-            return 1 - (2 / (1 + np.exp(-2 * z)) - 1) ** 2
-
-    @trap("exp(2z) overflows for z above 355 and ends as inf/inf = nan. This form is right for z ≤ 0 only; use |z| and put the sign back.")
-    class other_sided:
-        def tanh(z):
-            return (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)
-
-        def dtanh(z):
-            return 1 - ((np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)) ** 2
+    _left = "exp(−2z) overflows for z below −355. This form is right for z ≥ 0 only; use |z| and put the sign back."
+    one_sided = trap(_left)(_tanh_pair(lambda z: 2 / (1 + np.exp(-2 * z)) - 1))
+    one_sided_fraction = trap(_left)(_tanh_pair(lambda z: (1 - np.exp(-2 * z)) / (1 + np.exp(-2 * z))))
+    _right = "exp(2z) overflows for z above 355. This form is right for z ≤ 0 only; use |z| and put the sign back."
+    other_sided = trap(_right)(_tanh_pair(lambda z: 1 - 2 / (np.exp(2 * z) + 1)))
+    other_sided_fraction = trap(_right)(_tanh_pair(lambda z: (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)))
+    both_sides_evaluated = trap("np.where evaluates BOTH branches for every entry, so the one you throw away still overflows. Put −2|z| into the exponent of both.")(
+        _tanh_pair(lambda z: np.where(z >= 0, (1 - np.exp(-2 * z)) / (1 + np.exp(-2 * z)), (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)))
+    )
 
     @trap("The derivative is 1 − tanh². You left out the square, so it does not fall off on both sides.")
     class square_missing:
@@ -473,16 +475,28 @@ class StableTanh:
 _C = math.sqrt(2 / math.pi)
 
 
+def _gate_exact(z):
+    return 0.5 * (1 + _erf(z / math.sqrt(2)))
+
+
+def _gate_tanh(z):
+    return 0.5 * (1 + np.tanh(_C * (z + 0.044715 * z**3)))
+
+
+def _gate_sigmoid(z):
+    return 1 / (1 + np.exp(-1.702 * z))
+
+
 def _gelu_exact(z):
-    return z * 0.5 * (1 + _erf(z / math.sqrt(2)))
+    return z * _gate_exact(z)
 
 
 def _gelu_tanh(z):
-    return 0.5 * z * (1 + np.tanh(_C * (z + 0.044715 * z**3)))
+    return z * _gate_tanh(z)
 
 
 def _gelu_sigmoid(z):
-    return z / (1 + np.exp(-1.702 * z))
+    return z * _gate_sigmoid(z)
 
 
 def _gelu(exact=_gelu_exact, tanh=_gelu_tanh, sigmoid=_gelu_sigmoid):
@@ -520,19 +534,21 @@ class GeluForms:
     square_for_cube = trap("The correction term is 0.044715 z³: with an even power the gate would not be symmetric around 0.")(
         _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(_C * (z + 0.044715 * z**2))))
     )
-    half_missing = trap("The factor 0.5 is missing: for large z the GELU has to approach z, not 2z.")(
-        _gelu(exact=lambda z: z * (1 + _erf(z / math.sqrt(2))), tanh=lambda z: 2 * _gelu_tanh(z))
-    )
+    _half = "The factor 0.5 is missing: for large z the GELU has to approach z, not 2z."
+    half_missing = trap(_half)(_gelu(exact=lambda z: 2 * _gelu_exact(z), tanh=lambda z: 2 * _gelu_tanh(z)))
+    half_missing_in_exact = trap(_half)(_gelu(exact=lambda z: 2 * _gelu_exact(z)))
+    half_missing_in_tanh = trap(_half)(_gelu(tanh=lambda z: 2 * _gelu_tanh(z)))
     constant_outside = trap("1.702 belongs inside the sigmoid, where it makes the gate steeper. Outside, it makes the slope 1.702 for large z.")(
         _gelu(sigmoid=lambda z: 1.702 * z / (1 + np.exp(-z)))
     )
     constant_missing = trap("Without 1.702 this is SiLU, z·sigmoid(z). GELU's gate is steeper: z·sigmoid(1.702 z).")(_gelu(sigmoid=lambda z: z / (1 + np.exp(-z))))
-    gate_only = trap("You return the gate alone, a number between 0 and 1. GELU is z times its gate.")(
-        _gelu(
-            exact=lambda z: 0.5 * (1 + _erf(z / math.sqrt(2))),
-            tanh=lambda z: 0.5 * (1 + np.tanh(_C * (z + 0.044715 * z**3))),
-            sigmoid=lambda z: 1 / (1 + np.exp(-1.702 * z)),
-        )
+    _gate = "You return the gate alone, a number between 0 and 1. GELU is z times its gate."
+    gate_only = trap(_gate)(_gelu(_gate_exact, _gate_tanh, _gate_sigmoid))
+    gate_only_in_exact = trap(_gate)(_gelu(exact=_gate_exact))
+    gate_only_in_tanh = trap(_gate)(_gelu(tanh=_gate_tanh))
+    gate_only_in_sigmoid = trap(_gate)(_gelu(sigmoid=_gate_sigmoid))
+    default_is_tanh = trap('Without an argument the exact form is wanted: the default of approximate is "none".')(
+        lambda z, approximate="tanh": _gelu()(z, approximate)
     )
 
     @right("one element at a time")
@@ -560,6 +576,10 @@ class GeluForms:
 
 
 # ---------------------------------------------------------------------------------------------------------------------- silu
+
+
+def _silu(sigmoid):
+    return lambda z: (z * sigmoid(z), sigmoid(z) * (1 + z * (1 - sigmoid(z))))
 
 
 @exercise("activations.silu-gradient", names="silu", covers=["activations.silu"], forbid=["torch", "scipy"])
@@ -617,10 +637,20 @@ class SiluGradient:
         s = _sigmoid(z)
         return s, s * (1 + z * (1 - s))
 
-    @trap("exp(−z) overflows for very negative z. Build the sigmoid from exp(−|z|).")
-    def overflows(z):
-        s = 1 / (1 + np.exp(-z))
-        return z * s, s * (1 + z * (1 - s))
+    _overflow = "exp overflows for large |z| on one side (on both with np.where, which evaluates both branches). Build the sigmoid from exp(−|z|)."
+    overflows = trap(_overflow)(_silu(lambda z: 1 / (1 + np.exp(-z))))
+    overflows_on_the_right = trap(_overflow)(_silu(lambda z: np.exp(z) / (1 + np.exp(z))))
+    overflows_on_both_sides = trap(_overflow)(_silu(lambda z: np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))))
+
+    @trap(_overflow)
+    def overflows_in_the_quotient_rule(z):
+        e = np.exp(-z)
+        return z / (1 + e), (1 + e + z * e) / (1 + e) ** 2
+
+    @trap("Value and derivative are exchanged: return (value, derivative).")
+    def exchanged(z):
+        s = _sigmoid(z)
+        return s * (1 + z * (1 - s)), z * s
 
     @right("s + y(1 − s)")
     def from_the_output(z):
@@ -793,10 +823,6 @@ class SoftmaxTemperature:
     def divided_at_the_end(z, axis=-1, T=1.0):
         return _softmax(z, axis) / T
 
-    @trap("T is an argument, but the result does not depend on it as it should: divide the logits by T.")
-    def temperature_as_power_of_e(z, axis=-1, T=1.0):
-        return _softmax(z / T**2, axis)
-
     @trap("This always normalises the last axis. Pass `axis` on to max and sum.")
     def last_axis(z, axis=-1, T=1.0):
         return _softmax(z / T, -1)
@@ -804,6 +830,11 @@ class SoftmaxTemperature:
     @trap("This normalises over the whole array: each slice along the axis has to sum to 1 by itself.")
     def all_entries(z, axis=-1, T=1.0):
         e = np.exp((z - z.max(axis=axis, keepdims=True)) / T)
+        return e / e.sum()
+
+    @trap("This normalises over the whole array: each slice along the axis has to sum to 1 by itself.")
+    def all_entries_and_one_maximum(z, axis=-1, T=1.0):
+        e = np.exp((z - z.max()) / T)
         return e / e.sum()
 
     @trap("Without keepdims the sums line up with the wrong axis: a 3×3 array divides columns by row sums, other shapes fail.")
@@ -849,7 +880,15 @@ def _cross_entropy(logits, y):
     return logp[np.arange(len(y)), y]
 
 
-_HOPELESS = np.array([[1e4, 0.0, -3.0], [2.0, 1.0, -1e4], [0.0, 0.5, 0.3]])
+def _exact_for_the_hopeless(loss, logits, y):
+    want = float(-_cross_entropy(logits, y).mean())
+    if not isinstance(loss, (int, float, np.ndarray)) or np.shape(loss) != ():
+        return "The result is not one number."
+    if not np.isfinite(loss):
+        return f"The loss is {'not a number' if np.isnan(loss) else 'infinite'}; it should be {want:.6g}."
+    if abs(loss - want) <= 1e-7 * want:
+        return True
+    return f"The loss of a hopeless class is too {'small' if loss < want else 'large'}: {float(loss):.6g}; it should be {want:.6g}."
 
 
 @exercise(
@@ -865,26 +904,46 @@ class CrossEntropyLogits:
     cases = {
         "values": [_logits_and_labels(), call(normal((4, 4), 2.0, 1), np.array([3, 0, 0, 1])), call(np.array([[0.0, 0.0]]), np.array([1]))],
         "stability": [
-            call(_HOPELESS, np.array([1, 0, 2])),
             call(np.array([[800.0, 801.0, 0.0], [3.0, 1.0, 2.0]]), np.array([0, 2])),
             call(np.array([[-900.0, -901.0], [-905.0, -900.0]]), np.array([1, 1])),
-            call(np.array([[1e4, 9999.0], [-1e4, -9998.0]]), np.array([1, 0])),
-            _logits_and_labels(-1e4, 1e4),
+            call(np.array([[1e4, 9999.0], [-1e4, -9998.0]]), np.array([1, 1])),
+            call(np.array([[-1e4, -1e4, -1e4]]), np.array([2])),
         ],
-        "improbable class": [
-            call(np.array([[40.0, 0.0, 1.0], [0.0, 0.0, 35.0]]), np.array([1, 0])),
-            call(np.array([[500.0, 0.0], [0.0, 1.0]]), np.array([1, 1])),
-            call(np.array([[1e4, 0.0], [1e4, 0.0]]), np.array([1, 1])),
-        ],
+        "improbable class": group(
+            [
+                call(np.array([[1e4, 0.0, -3.0], [2.0, 1.0, -1e4], [0.0, 0.5, 0.3]]), np.array([1, 0, 2])),
+                call(np.array([[500.0, 0.0], [0.0, 1.0]]), np.array([1, 1])),
+                call(np.array([[0.0, 1200.0, 40.0]]), np.array([2])),
+                call(np.array([[1e4, 0.0], [1e4, 0.0]]), np.array([1, 1])),
+                call(np.array([[720.0, 0.0, 719.0]]), np.array([1])),
+                call(np.array([[1000.0, 0.0], [-1000.0, 1000.0], [0.0, 900.0]]), np.array([1, 0, 0])),
+            ],
+            accept=_exact_for_the_hopeless,
+        ),
     }
 
     @trap("The softmax underflows to exactly 0 for a hopeless class, and log(0) = −inf. Simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max).")
     def log_of_softmax(logits, y):
         return float(-np.log(_softmax(logits)[np.arange(len(y)), y]).mean())
 
-    @trap("An epsilon (or a clip) inside the log caps the loss, here near 27.6, and hides confident errors. Use log-sum-exp: then nothing can become 0.")
+    @trap("With a one-hot product, 0 · log 0 is nan for every class that underflows. Pick the right entries, and simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max).")
+    def log_of_softmax_one_hot(logits, y):
+        onehot = np.eye(logits.shape[1])[y]
+        return float(-(onehot * np.log(_softmax(logits))).sum(axis=1).mean())
+
+    _capped = "The loss of a hopeless class comes out too small. An epsilon or a clip inside the log does that, and hides confident errors. Use log-sum-exp: then nothing can become 0."
+
+    @trap(_capped)
+    def clipped_in_the_log(logits, y):
+        return float(-np.log(np.maximum(_softmax(logits)[np.arange(len(y)), y], 1e-300)).mean())
+
+    @trap(_capped)
     def epsilon_in_the_log(logits, y):
         return float(-np.log(_softmax(logits)[np.arange(len(y)), y] + 1e-12).mean())
+
+    @trap("Clipping the logits changes the loss of every example that is clipped. Subtract the row maximum: then no clipping is needed.")
+    def logits_clipped(logits, y):
+        return float(-_cross_entropy(np.clip(logits, -500, 500), y).mean())
 
     @trap("Here the softmax is applied twice: log-softmax of probabilities. The loss starts from the logits.")
     def softmax_twice(logits, y):
@@ -1222,6 +1281,7 @@ def _batches(draw):
 
 
 _UNEQUAL = [np.array([[1.0, 0.0, 0.0, 2.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 3.0, 0.0, 0.0]])]
+_RARE = [np.vstack([np.zeros((150, 3)), [[0.0, 0.4, 0.0]], np.zeros((49, 3))]), np.vstack([np.zeros((199, 3)), [[1.5, 0.0, 0.0]]])]
 _HEALTHY = [np.eye(5)[:, :4] + 0.0, np.eye(4)[::-1][:3] * 2.0]
 _TOKENS = [normal((2, 3, 4), 1.0, 1).clip(0) * np.array([1.0, 0.0, 1.0, 1.0]), normal((3, 2, 4), 1.0, 2).clip(0) * np.array([1.0, 0.0, 1.0, 0.0])]
 _SAME_LENGTH = [np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])]
@@ -1240,7 +1300,7 @@ class DeadUnits:
         return submission.dead_report(batches)[1]
 
     cases = {
-        "dead units": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((3, 2))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_dead),
+        "dead units": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call(_RARE), call([np.zeros((3, 2))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_dead),
         "zero fraction": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_zeros),
         "tokens": [call(_TOKENS), call(_SAME_LENGTH), call([_SAME_LENGTH[0], np.zeros((1, 3, 3))]), call(_TOKENS[:1])],
     }
@@ -1261,6 +1321,21 @@ class DeadUnits:
             rows = b.reshape(-1, b.shape[-1])
             result = float((rows == 0).all(0).mean()), float((rows == 0).mean())
         return result
+
+    @trap("Only the last batch is looked at. A unit is dead if it is silent in ALL batches.")
+    def last_batch_for_the_units(batches):
+        last = batches[-1].reshape(-1, batches[-1].shape[-1])
+        return float((last == 0).all(0).mean()), sum((b == 0).sum() for b in batches) / sum(b.size for b in batches)
+
+    @trap("Only the first batch is looked at. A unit is dead if it is silent in ALL batches.")
+    def first_batch_for_the_units(batches):
+        first = batches[0].reshape(-1, batches[0].shape[-1])
+        return float((first == 0).all(0).mean()), sum((b == 0).sum() for b in batches) / sum(b.size for b in batches)
+
+    @trap("A unit that fires rarely is alive: once in all examples is enough. Dead means zero for ALL of them, not for most.")
+    def mostly_silent(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float(((rows == 0).mean(axis=0) > 0.95).mean()), float((rows == 0).mean())
 
     @trap("A unit that is zero for ANY example is normal. Dead means zero for ALL of them: all(), not any().")
     def any_instead_of_all(batches):
@@ -1451,19 +1526,63 @@ def _float32_call(logits, y):
 
 _NLL_CASES = [
     _float32_logits(1.0),
-    _float32_logits(10.0),
     _float32_logits(2000.0),
     _float32_call([[0.0, 500.0, 20.0], [30.0, 0.0, 1.0]], [0, 2]),
     _float32_call([[60.0, 0.0], [0.0, 3.0]], [1, 1]),
     _float32_call([[5000.0, 0.0, -5000.0]], [2]),
     _float32_call([[5000.0, -5000.0], [0.1, 0.2]], [0, 1]),
+    _float32_call([[5000.0, 4995.0], [-3000.0, -2998.0]], [1, 1]),
+    _float32_call([[300.0, 296.0, 0.0]], [1]),
 ]
+
+
+def _rounding(logits):
+    return 5e-7 * logits.abs().max().item()  # a few units in the last place of a float32 of that size
+
+
+def _number(value):
+    return isinstance(value, (int, float, np.ndarray)) and np.shape(value) == ()
+
+
+def _accept_loss(loss, logits, y):
+    want = F.cross_entropy(logits.double(), y).item()
+    if not _number(loss):
+        return "The loss is not one number."
+    if not np.isfinite(loss):
+        return f"The loss is {'not a number' if np.isnan(loss) else 'infinite'}; it should be {want:.6g}."
+    if abs(loss - want) <= 1e-5 + 1e-5 * want + _rounding(logits):
+        return True
+    kind = "negative" if loss < -1e-5 else "too small" if loss < want else "too large"
+    return f"The loss is {kind}: {float(loss):.6g}; it should be {want:.6g}."
+
+
+def _accept_gradient_of_nll(gradient, logits, y):
+    exact = logits.double().requires_grad_(True)
+    F.cross_entropy(exact, y).backward()
+    want = exact.grad.numpy()
+    if gradient is None or np.shape(gradient) != want.shape:
+        return "No gradient arrives at the logits."
+    if not np.isfinite(gradient).all():
+        return "The gradient is not finite."
+    if np.allclose(gradient, want, rtol=1e-4, atol=1e-6 + _rounding(logits)):
+        return True
+    n = int(np.abs(gradient - want).sum(axis=1).argmax())
+    kind = "almost zero" if np.abs(gradient[n]).max() < 0.01 * np.abs(want[n]).max() else "wrong"
+    return f"The gradient of example {n} is {kind}: {np.round(gradient[n], 4).tolist()}; it should be {np.round(want[n], 4).tolist()}."
 
 
 def _nll_with_epsilon(eps):
     def nll(logits, y):
         p = torch.softmax(logits, dim=1)
         return -torch.log(p + eps)[torch.arange(len(y)), y].mean()
+
+    return nll
+
+
+def _nll_with_clamp(least):
+    def nll(logits, y):
+        p = torch.softmax(logits, dim=1).clamp(min=least)
+        return -torch.log(p)[torch.arange(len(y)), y].mean()
 
     return nll
 
@@ -1482,8 +1601,8 @@ class FixNll:
         return logits.grad
 
     cases = {
-        "values": group(_NLL_CASES, probe=_loss, rtol=1e-5, atol=1e-5),
-        "gradient": group(_NLL_CASES, probe=_gradient, rtol=1e-4, atol=1e-6),
+        "values": group(_NLL_CASES, probe=_loss, accept=_accept_loss),
+        "gradient": group(_NLL_CASES, probe=_gradient, accept=_accept_gradient_of_nll),
     }
 
     @trap("The softmax underflows to 0 (subtracting the maximum does not help: torch.softmax does that already), log(0) = −inf, and its gradient is nan. Never take the log of a softmax: use F.cross_entropy or F.log_softmax on the logits.")
@@ -1491,20 +1610,26 @@ class FixNll:
         p = torch.softmax(logits, dim=1)
         return -torch.log(p)[torch.arange(len(y)), y].mean()
 
-    @trap("The epsilon keeps the loss finite but caps it (near 20.7 for 1e−9) and removes the gradient of confident errors, where it is needed most. Use F.log_softmax.")
-    def epsilon_in_the_log(logits, y):
-        p = torch.softmax(logits, dim=1)
-        return -torch.log(p + 1e-9)[torch.arange(len(y)), y].mean()
-
-    @trap("Clamping cuts the gradient: clamped entries get exactly 0, so confident errors never improve. Use F.log_softmax.")
-    def clamped(logits, y):
-        p = torch.softmax(logits, dim=1).clamp(min=1e-9)
-        return -torch.log(p)[torch.arange(len(y)), y].mean()
+    _capped = "An epsilon or a clamp keeps the loss finite but caps it (near 20.7 for 1e−9), and confident errors get no gradient, where it is needed most. Use F.log_softmax."
+    epsilon_1e20 = trap(_capped)(_nll_with_epsilon(1e-20))
+    epsilon_1e12 = trap(_capped)(_nll_with_epsilon(1e-12))
+    epsilon_1e9 = trap(_capped)(_nll_with_epsilon(1e-9))
+    epsilon_1e7 = trap(_capped)(_nll_with_epsilon(1e-7))
+    epsilon_1e5 = trap(_capped)(_nll_with_epsilon(1e-5))
+    clamp_1e20 = trap(_capped)(_nll_with_clamp(1e-20))
+    clamp_1e9 = trap(_capped)(_nll_with_clamp(1e-9))
+    clamp_1e7 = trap(_capped)(_nll_with_clamp(1e-7))
+    clamp_1e5 = trap(_capped)(_nll_with_clamp(1e-5))
 
     @trap("nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax.")
     def hidden_with_nan_to_num(logits, y):
         p = torch.softmax(logits, dim=1)
         return torch.nan_to_num(-torch.log(p)[torch.arange(len(y)), y].mean(), posinf=1e4)
+
+    @trap("nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax.")
+    def hidden_behind_a_huge_number(logits, y):
+        p = torch.softmax(logits, dim=1)
+        return torch.nan_to_num(-torch.log(p)[torch.arange(len(y)), y]).mean()
 
     @trap("More digits move the cliff to a logit gap of 745, they do not remove it. Use log_softmax, in float32.")
     def in_float64(logits, y):
@@ -1560,6 +1685,19 @@ def _looks(inputs):
     return "of both signs"
 
 
+def _weights(linears):
+    scale = sum(m.weight.var().item() * m.in_features for m in linears) / len(linears)
+    for low, high, words in [(0.25, 0.45, "1/(3n), torch's default"), (0.8, 1.25, "about 1/n"), (1.7, 2.3, "about 2/n"), (30, 1e9, "far above 2/n")]:
+        if low < scale < high:
+            return words
+    return "of another size"
+
+
+def _portrait(seen):
+    looks = _looks(seen[-1][1])
+    return looks if "between" in looks else f"{looks}, and the hidden weights' variance is {_weights([m for m, _, _ in seen[1:-1]])}"
+
+
 def _run_once(net, x):
     """Inputs and outputs of every nn.Linear in the order of their use, and the network's output."""
     seen = []
@@ -1592,7 +1730,7 @@ def _signal(submission, seed):
     net, x, _ = _start(submission, seed)
     with torch.no_grad():
         seen, _ = _run_once(net, x)
-    return {"ratio": _spread(seen[-2][2]) / max(_spread(seen[0][2]), 1e-30), "looks": _looks(seen[-1][1])}
+    return {"ratio": _spread(seen[-2][2]) / max(_spread(seen[0][2]), 1e-30), "looks": _portrait(seen)}
 
 
 def _gradient(submission, seed):
@@ -1600,7 +1738,7 @@ def _gradient(submission, seed):
     seen, out = _run_once(net, x)
     F.cross_entropy(out, y).backward()
     norms = [m.weight.grad.norm().item() for m, _, _ in seen]
-    return {"ratio": norms[1] / max(norms[-2], 1e-30), "looks": _looks(seen[-1][1])}
+    return {"ratio": norms[1] / max(norms[-2], 1e-30), "looks": _portrait(seen)}
 
 
 def _learned(submission, seed):
@@ -1644,13 +1782,14 @@ def _accept_learned(loss, seed):
     return loss < 0.1 or f"A net with 3 hidden layers does not memorize 32 examples: the loss stays at {loss:.2f}."
 
 
-def _mlp(activation, init=None, *end):
+def _mlp(activation, init=None, *end, keep_bias=False):
     def make_classifier(d_in, depth, width, n_classes):
         layers, d = [], d_in
         for _ in range(depth):
             linear = nn.Linear(d, width)
             if init:
                 init(linear.weight)
+            if init and not keep_bias:
                 nn.init.zeros_(linear.bias)
             layers += [linear, activation()]
             d = width
@@ -1686,11 +1825,13 @@ class FixClassifier:
     log_softmax_at_the_end = trap("LogSoftmax belongs to NLLLoss. F.cross_entropy contains it: return the last layer's output as it is.")(
         _mlp(nn.ReLU, _he, lambda: nn.LogSoftmax(dim=1))
     )
-    xavier_with_relu = trap(
-        "Xavier does not make up for the half that ReLU sets to zero: the mean square halves per layer. (The gradient ratio looks harmless, because both decays compensate in dW.) Use He: kaiming_normal_."
-    )(_mlp(nn.ReLU, nn.init.xavier_normal_))
-    default_init_with_relu = trap("torch's default initialization has variance 1/(3n). ReLU needs 2/n, six times as much: use kaiming_normal_ on every hidden weight.")(_mlp(nn.ReLU))
-    tanh_with_default_init = trap("torch's default initialization, variance 1/(3n), is too small for tanh as well: use xavier_normal_ (gain 5/3), or ReLU with He.")(_mlp(nn.Tanh))
+    _xavier = "Xavier does not make up for the half that ReLU sets to zero: the mean square halves per layer. (The gradient ratio may look harmless, because both decays compensate in dW.) Use He: kaiming_normal_."
+    xavier_with_relu = trap(_xavier)(_mlp(nn.ReLU, nn.init.xavier_normal_))
+    xavier_with_default_biases = trap(_xavier)(_mlp(nn.ReLU, nn.init.xavier_normal_, keep_bias=True))
+    _default = "torch's default initialization has variance 1/(3n). ReLU needs 2/n, six times as much (kaiming_normal_); tanh needs about 1/n (xavier_normal_ with gain 5/3). Set it on every hidden layer."
+    default_init_with_relu = trap(_default)(_mlp(nn.ReLU))
+    default_init_with_gelu = trap(_default)(_mlp(nn.GELU))
+    default_init_with_tanh = trap(_default)(_mlp(nn.Tanh))
     standard_normal_weights = trap("Weights from N(0, 1) multiply the signal by √(n/2) per layer: it blows up. The variance has to be 2/n.")(_mlp(nn.ReLU, nn.init.normal_))
     no_nonlinearity = trap("Without a nonlinearity the layers collapse into one affine map, however well the gradients flow. Put ReLU back between them.")(
         _mlp(nn.Identity, nn.init.xavier_normal_)

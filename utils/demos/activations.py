@@ -44,7 +44,7 @@ def curves(z=1.0, focus="sigmoid", others=True):
     right.axhspan(-0.05, 0.05, color="#bd1f01", alpha=0.15, lw=0)
     right.text(-2.95, -0.15, "shaded: |slope| < 0.05, saturated", color="#bd1f01", fontsize=9, va="top")
     right.axhline(0.25, color="#555555", lw=1, ls=":")
-    right.text(-2.95, 0.27, "0.25, the sigmoid's peak", fontsize=9, color="#555555")
+    right.text(-2.95, 0.27, "peak 0.25", fontsize=9, color="#555555")
     figures.label(left, "pre-activation z", "activation f(z)", f"{focus}({z:.1f}) = {value:.3f}")
     figures.label(right, "pre-activation z", "slope f′(z)", f"slope {slope:.3f}")
     left.set(xlim=(-3, 3), ylim=(-1.25, 3.1))
@@ -88,7 +88,7 @@ def gelu_variants(zoom=False):
     else:
         left.legend(loc="upper left")
     right.set_ylim(1e-6, 2)
-    figures.label(left, "pre-activation z", "activation", "Four smooth gates")
+    figures.label(left, "pre-activation z", "activation", "GELU three ways, and SiLU")
     figures.label(right, "pre-activation z", "|difference to exact GELU|", "How far from exact")
     return fig
 
