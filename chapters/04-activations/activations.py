@@ -6,9 +6,9 @@
 #
 # | | |
 # |---|---|
-# | time | about 5 hours, 16 exercises |
+# | time | about 5 hours: 15 exercises, 20 questions |
 # | builds on | chapter 2 (a layer is $a=f(Wx+b)$) and chapter 3 (the chain rule through a layer) |
-# | you will be able to | write sigmoid, tanh, GELU, SiLU, SwiGLU and softmax so that they never overflow · measure dead units, zig-zag and saturation · compute a loss from logits · pair activation and initialization · answer 18 interview questions |
+# | you will be able to | write sigmoid, tanh, GELU, SiLU, SwiGLU and softmax so that they never overflow · measure dead units, zig-zag and saturation · compute a loss from logits · pair activation and initialization · answer the interview questions that go with them |
 
 # %% setup=true
 import math
@@ -22,7 +22,7 @@ from torch import nn
 erf = np.vectorize(math.erf, otypes=[float])  # NumPy has no erf of its own
 
 # %%
-from utils import explore, figures, predict, reveal
+from utils import explore, predict, reveal
 from utils.demos import activations as demos
 
 # %% [markdown]
@@ -34,8 +34,11 @@ from utils.demos import activations as demos
 # You will often read that "ReLU is practically linear". Test it with the definition: a linear function has $f(a+b)=f(a)+f(b)$.
 
 # %%
-relu_of = lambda z: np.maximum(0.0, z)
-print("relu(1) + relu(-1) =", relu_of(1.0) + relu_of(-1.0), "   relu(1 + (-1)) =", relu_of(0.0))
+def bend(z):
+    return np.maximum(0.0, z)  # ReLU
+
+
+print("relu(1) + relu(-1) =", bend(1.0) + bend(-1.0), "   relu(1 + (-1)) =", bend(0.0))
 
 # %% [markdown]
 # One is not zero, so ReLU is not linear. It is *piecewise* linear: straight on both sides of 0 and bent at 0, and the bend is all that depth needs.
@@ -44,7 +47,7 @@ print("relu(1) + relu(-1) =", relu_of(1.0) + relu_of(-1.0), "   relu(1 + (-1)) =
 
 # %%
 x = np.array([-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0])
-tent = relu_of(x) - 2 * relu_of(x - 1) + relu_of(x - 2)
+tent = bend(x) - 2 * bend(x - 1) + bend(x - 2)
 print(dict(zip(x.tolist(), tent.tolist())))
 
 # %% [markdown]
@@ -226,7 +229,7 @@ explore(
 # same inputs centred, steps take any direction and the path arrives. **Try** rate 0.2: the left path stops far from the goal.
 #
 # You will often read that positive activations force all gradients of a layer to one sign. In fact it holds *per example and per unit*. Another example has another $\delta$;
-# summed over a mini-batch with mixed signs of $\delta$, the components can differ. Zig-zag is real, and mini-batches soften it.
+# summed over a mini-batch with mixed signs of $\delta$, the components can differ (LeCun et al. 1998 make the argument for one pattern at a time). Zig-zag is real, and mini-batches soften it.
 #
 # ### Exercise activations.zigzag · difficulty 2 of 5 · 10 min · 2 points
 #
@@ -274,7 +277,8 @@ assert same_sign_fraction(np.ones((2, 2)), np.zeros(2)) == 0.0, "no example with
 # The relatives keep something alive on the left. **Leaky ReLU** has a small slope $\alpha\approx0.01$ there, **PReLU** learns it, **ELU** bends down smoothly to $-\alpha$ with
 # $\alpha(e^z-1)$: its mean is closer to 0, at the price of an exponential.
 #
-# You will often read $\mathrm{LeakyReLU}(z)=\max(\alpha z,z)$. That holds only for $\alpha\le1$, and a learned slope may become anything. Choose the branch by the sign of $z$.
+# You will often read $\mathrm{LeakyReLU}(z)=\max(\alpha z,z)$. In fact that holds only for $\alpha\le1$, and a learned slope may become anything. Choose the branch by the sign of $z$, as
+# `F.prelu` does.
 #
 # ### Exercise activations.relu-family · difficulty 1 of 5 · 10 min · 2 points
 #
@@ -344,7 +348,7 @@ reveal(f"{100 * dead[-1]:.0f} % dead after the last step, loss {losses[-1]:.2f};
 
 # %% [markdown]
 # **What to see.** The share jumps within two steps and hardly comes back: a dead unit gets no gradient, so nothing repairs it except luck in the layer before. The loss recovers slowly, with the units that are left.
-# **Try** `batch_norm`: BatchNorm before the ReLU centres $z$ over the batch, so no unit can be negative for all of it, and the share stays 0. **Try** LeakyReLU: no unit
+# **Try** `batch_norm`: BatchNorm before the ReLU centres $z$ over the batch, so a unit is hardly ever negative for all of it, and the share stays 0. **Try** LeakyReLU: no unit
 # dies, but at 100 times the rate the loss still explodes. A leak cures the symptom.
 #
 # So the order of repair is: **lower the learning rate or warm it up, check that the initialization is He; then BatchNorm before the ReLU; then another activation**
@@ -359,8 +363,8 @@ reveal(f"{100 * dead[-1]:.0f} % dead after the last step, loss {losses[-1]:.2f};
 #
 # Write `dead_report(batches)` → `(dead, zeros)`, two floats.
 #
-# - `batches`: a list (not empty) of post-ReLU activations, one array a batch, all values $\ge0$. The *last* axis holds the units and is the same for all; the leading axes are examples, or
-#   examples and tokens, one or two of them, and their sizes differ from batch to batch.
+# - `batches`: a list (not empty) of post-ReLU activations, one array a batch, all values $\ge0$. The *last* axis holds the units, the same in every batch. Before it stand one axis of examples, whose number
+#   differs from batch to batch, and perhaps one axis of tokens.
 # - `dead`: the fraction of units that are exactly 0 for every example (and token) of every batch. $10^{-12}$ is not 0.
 # - `zeros`: the fraction of zero entries among all entries of all batches together.
 #
@@ -430,8 +434,8 @@ assert np.allclose(dalpha_, [-2.0, 0.0]), "dalpha: one number a channel; positiv
 #
 # $$\mathrm{GELU}(z)=z\,\Phi(z)=\tfrac z2\Bigl(1+\mathrm{erf}\tfrac{z}{\sqrt2}\Bigr)\qquad \mathrm{SiLU}(z)=z\,\sigma(z)$$
 #
-# Both are smooth, both let small negative values through, and both turn back up on the left: they are not monotone. You will meet three GELUs under one name, so
-# ask which one is meant:
+# Both are smooth, both let small negative values through, and both turn back up on the left: they are not monotone. You will meet three GELUs under one name, all from the
+# paper that introduced it (Hendrycks and Gimpel 2016), so ask which one is meant:
 #
 # - **exact**, with erf: what `F.gelu(z)` computes;
 # - **tanh form**, $\tfrac z2\bigl(1+\tanh\bigl[\sqrt{2/\pi}\,(z+0.044715\,z^3)\bigr]\bigr)$: GPT-2, and `F.gelu(z, approximate="tanh")`;
@@ -520,13 +524,13 @@ assert np.allclose(slope_, [0.5, -0.090784, 1], atol=1e-5), "slope: 0.5 at 0, ne
 # ## SwiGLU: the data decide what passes
 #
 # In GELU and SiLU a unit gates itself. A gated linear unit has two projections of the same input: one computes the content, the other computes the gate. With Swish as the gate's activation it
-# is SwiGLU, the feed-forward block of LLaMA and Mistral:
+# is SwiGLU (Shazeer 2020), the feed-forward block of LLaMA and Mistral:
 #
 # $$\mathrm{FFN}(x)=\bigl(\mathrm{Swish}(xW)\odot xV\bigr)\,W_2,\qquad \mathrm{Swish}(u)=u\,\sigma(u)$$
 #
 # A product of two projections can express "this feature, if that one is present", which a single projection with a fixed curve cannot. It works better than a plain FFN *at the same number of
 # parameters*, and that condition needs care: there are three matrices instead of two. With hidden size $h$ they hold $3dh$ numbers against $2d\,d_{\mathrm{ff}}$, so a fair comparison has
-# $h=\tfrac23 d_{\mathrm{ff}}$. LLaMA does this: $d=4096$ gives $8d/3=10922.7$, rounded up to a multiple of 256: 11008. You will often read that PaLM cuts by 2/3 as well; in fact PaLM keeps $4d$ and pays for the
+# $h=\tfrac23 d_{\mathrm{ff}}$. LLaMA (Touvron et al. 2023) does this: $d=4096$ gives $8d/3=10922.7$, rounded up to a multiple of 256: 11008. You will often read that PaLM cuts by 2/3 as well; in fact PaLM (Chowdhery et al. 2022) keeps $4d$ and pays for the
 # third matrix.
 #
 # Two more traps are in the names. Some texts write the gated branch first, some second; `F.glu(x)` splits its input in halves $a,b$ and returns $a\,\sigma(b)$: there the *second* half is the gate. Always ask which
@@ -673,7 +677,7 @@ assert np.isfinite(softmax(np.array([[1e4, 0.0], [-1e4, 0.0]]))).all(), "large l
 # $$-\log\mathrm{softmax}(z)_y=\log\sum_j e^{z_j}-z_y=m+\log\sum_j e^{z_j-m}-z_y,\qquad m=\max_j z_j$$
 #
 # The sum is at least $e^0=1$, so its log is never below 0. No epsilon is needed, and none helps: $\log(p+10^{-12})$ caps the loss at 27.6, and where it is capped the gradient is gone. The fused losses do this for
-# you: `F.cross_entropy` and `F.binary_cross_entropy_with_logits` take **logits** (TensorFlow says `…_with_logits`).
+# you: `F.cross_entropy` and `F.binary_cross_entropy_with_logits` take **logits**. (TensorFlow puts `with_logits` into the name of both; torch only of the second.)
 #
 # ### Exercise activations.cross-entropy-logits · difficulty 3 of 5 · 15 min · 3 points
 #
@@ -707,7 +711,7 @@ assert np.isclose(cross_entropy(np.array([[1e4, 0.0]]), np.array([1])), 1e4), "a
 # %% [markdown]
 # ## Activation and initialization are a pair
 #
-# ReLU sets about half of its inputs to zero, so it halves the mean square of what passes. **He** initialization, $\mathrm{Var}\,W=2/n_{\mathrm{in}}$, makes up for that. **Xavier**, $2/(n_{\mathrm{in}}+n_{\mathrm{out}})$, does not: it was derived for a
+# ReLU sets about half of its inputs to zero, so it halves the mean square of what passes. **He** initialization, $\mathrm{Var}\,W=2/n_{\mathrm{in}}$, makes up for that. **Xavier**, $2/(n_{\mathrm{in}}+n_{\mathrm{out}})$, does not: it was derived (Glorot and Bengio 2010) for a
 # function with $f(0)=0$ and $f'(0)=1$, which is tanh. With Xavier and ReLU the mean square halves per layer and the standard deviation shrinks by 0.71.
 
 # %% demo="activations.depth-profile" covers="activations.init-pairing activations.init-mismatch activations.q.init activations.saturation"
@@ -721,7 +725,7 @@ explore(
 # **What to see.** He + ReLU and Xavier + tanh keep signal and gradient alive. Xavier + ReLU loses a factor of a thousand in twenty layers, both ways. The sigmoid is far below everything. **Try** depth 30.
 #
 # You will often read that He with sigmoid may explode. In fact a sigmoid is bounded and its slope is at most 1/4: with He the gradient shrinks by at least $0.25\cdot\sqrt2\approx0.35$ a layer, and thirty layers
-# leave about $10^{-15}$. Larger weights only saturate it more. No scale saves a deep sigmoid net; "Xavier for sigmoid" is at most the lesser evil. For tanh, torch recommends `xavier_normal_` with gain 5/3.
+# leave about $10^{-15}$. Larger weights only saturate it more. No scale saves a deep sigmoid net; "Xavier for sigmoid" is at most the lesser evil. For tanh, `torch.nn.init.calculate_gain("tanh")` is 5/3: torch recommends `xavier_normal_` with that gain.
 #
 # One more fine point: He is made for ReLU. GELU passes less, $0.43$ of the mean square instead of $0.5$ at unit scale and less below it, so a deep plain GELU net still decays, slowly; normalization layers cover that.
 #
@@ -738,7 +742,7 @@ explore(
 # | one label out of many | softmax, with cross-entropy on logits | classes compete |
 # | regression | none | any number may be the answer |
 #
-# You will often read "sigmoid and softmax only at the output". In fact attention is a softmax in the middle of the network, and LSTM gates, GLUs, squeeze-and-excitation blocks and SiLU have a sigmoid inside. The rule to keep is narrower:
+# You will often read "sigmoid and softmax only at the output". In fact attention (Vaswani et al. 2017) is a softmax in the middle of the network, and LSTM gates (Hochreiter and Schmidhuber 1997), GLUs, squeeze-and-excitation blocks and SiLU have a sigmoid inside. The rule to keep is narrower:
 # **do not use sigmoid or tanh as the nonlinearity of a deep plain stack.** Gates and attention weights are fine.
 #
 # ## Debug clinic
@@ -880,7 +884,7 @@ else:
 # %% [markdown]
 # ## Interview questions
 #
-# The questions come from real interviews, with the answers that interviewers hear too often among the options. Say your answer aloud before you read the options.
+# Questions of the kind that interviewers ask, with the answers that they hear too often among the options. Say your answer aloud before you read the options.
 
 # %% quiz=true
 

@@ -70,23 +70,20 @@ def gelu_variants(zoom=False):
             gap = (value - exact).abs()
             top = int(gap.argmax())
             right.semilogy(z, gap.clamp(min=1e-9), color=color, ls=style)
-            right.annotate(
-                f"{gap[top]:.2g}", (float(z[top]), float(gap[top])), xytext=(0, 3), textcoords="offset points", fontsize=9, color=color
-            )
+            right.annotate(f"{gap[top]:.2g}", (float(z[top]), float(gap[top])), xytext=(0, 3), textcoords="offset points", fontsize=9)
     if zoom:
         low = int(exact.argmin())
         left.plot(z[low], exact[low], "o", color="#222222")
         left.annotate(
-            "minimum −0.170 at −0.752",
+            "lowest point of GELU: −0.170 at −0.752",
             (float(z[low]), float(exact[low])),
-            xytext=(-4, 12),
-            textcoords="offset points",
+            xytext=(-2.1, 0.02),
             fontsize=9,
-            ha="right",
+            ha="center",
+            arrowprops={"arrowstyle": "-", "color": "#555555"},
         )
-        left.set(xlim=(-4, 0), ylim=(-0.3, 0.05))
-    else:
-        left.legend(loc="upper left")
+        left.set(xlim=(-4, 0), ylim=(-0.44, 0.06))
+    left.legend(loc="lower left" if zoom else "upper left")
     right.set_ylim(1e-6, 2)
     figures.label(left, "pre-activation z", "activation", "GELU three ways, and SiLU")
     figures.label(right, "pre-activation z", "|difference to exact GELU|", "How far from exact")
@@ -143,7 +140,8 @@ def zigzag_path(rate=0.8, steps=40):
     target = np.array([1.0, -1.0])
     grid = np.linspace(-1.2, 2.2, 60), np.linspace(-2.2, 1.2, 60)
     mesh = np.stack(np.meshgrid(*grid), axis=-1)
-    for ax, x, title in zip(axes, (positive, equally_long(positive - positive.mean(0), positive)), ("positive inputs", "centred inputs"), strict=True):
+    inputs = {"positive inputs": positive, "centred inputs": equally_long(positive - positive.mean(0), positive)}
+    for ax, (title, x) in zip(axes, inputs.items(), strict=True):
         loss = (((mesh - target) @ x.T) ** 2).mean(-1) / 2
         ax.contour(*grid, np.sqrt(loss), levels=9, colors="#94a4a2", linewidths=0.8)
         path = walk(x, target, rate, steps)
@@ -154,9 +152,8 @@ def zigzag_path(rate=0.8, steps=40):
         figures.label(ax, "weight 1", "weight 2" if ax is axes[0] else "", title)
         ax.set(xlim=(-1.2, 2.2), ylim=(-2.2, 1.2), aspect="equal")
         left = np.linalg.norm(path[-1] - target)
-        ax.text(
-            -1.1, -2.05, f"{100 * same:.0f} % of steps move both weights the same way\ndistance left after {steps} steps: {left:.2f}", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1}
-        )
+        note = f"{100 * same:.0f} % of steps move both weights the same way\ndistance left after {steps} steps: {left:.2f}"
+        ax.text(-1.1, -2.05, note, fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1})
     return fig
 
 
