@@ -1935,8 +1935,13 @@ def norms_of(submission, name, groups, seed):
 
 
 def affine_of(submission, name, groups, seed):
+    """All parameters by name, those of the new layers apart."""
     model = submission.batchnorm_to_groupnorm(detector(name, seed), groups)
-    return {n: p.detach() for n, p in model.named_parameters()}
+    new = {n for n, m in model.named_modules() if isinstance(m, nn.GroupNorm)}
+    seen = {"GroupNorm": {}, "other": {}}
+    for n, p in model.named_parameters():
+        seen["GroupNorm" if n.rpartition(".")[0] in new else "other"][n] = p.detach()
+    return seen
 
 
 def outputs_of(submission, name, groups, seed):
