@@ -45,12 +45,15 @@ class Blueprint:
 
     @cached_property
     def notebook(self) -> dict[str, Any]:
-        """The instructor edition as it was built."""
+        """The instructor edition as it was built, each source as one text."""
         try:
-            return json.loads(self.path.read_text(encoding="utf-8"))
+            notebook = json.loads(self.path.read_text(encoding="utf-8"))
+            for cell in notebook["cells"]:
+                cell["source"] = "".join(cell["source"])
+            return notebook
         except FileNotFoundError:
             raise CourseError(f"{self.path} does not exist. Run `dlcourse build {self.chapter.name}`.") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, KeyError, TypeError) as error:
             raise CourseError(f"{self.path} cannot be read: {error}. Run `dlcourse build {self.chapter.name}`.") from None
 
     @cached_property
