@@ -20,18 +20,16 @@ _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 FOLDERS = 4096  # files and folders in one work folder
 
 
-def enter(closing: int) -> bool:
+def enter(closing: int, home: str) -> bool:
     """Move into fresh namespaces, in a new process that is the first of its kind; False where that is refused.
 
-    The process that called goes on in its child; itself it waits for the child and ends. `closing`: a descriptor that only the child keeps.
+    The process that called goes on in its child; itself it waits for the child and ends. `closing`: a descriptor that only the child
+    keeps. `home`: a folder to mount on.
     """
-    uid, gid = os.geteuid(), os.getegid()
-    if not (uid == 0 and _unshared(_ALL)):
-        if not _unshared(_ALL | _NEWUSER):
-            return False
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    flags = next((flags for flags in ([_ALL] if os.geteuid() == 0 else []) + [_ALL | _NEWUSER] if _granted(flags, home)), 0)
+    if not flags:
+        return False
+    _unshare(flags)
     pid = os.fork()
     if pid:
         os.close(closing)
@@ -85,8 +83,27 @@ def unmount_work(home: str) -> None:
     _check(_libc().umount2(home.encode(), _MNT_DETACH))
 
 
-def _unshared(flags: int) -> bool:
-    return _libc().unshare(flags) == 0
+def _granted(flags: int, home: str) -> bool:
+    """Try in a child, for there is no way back. Some systems grant a namespace and then nothing that is done in it."""
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] == 0
+    try:
+        _unshare(flags)
+        _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+        _mount("tmpfs", home, "tmpfs", _MS_NOSUID, "size=1m")
+        os._exit(0)
+    except OSError:
+        os._exit(1)
+
+
+def _unshare(flags: int) -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    _check(_libc().unshare(flags))
+    if flags & _NEWUSER:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:

@@ -44,7 +44,8 @@ class Zygote:
     ----------
     limits : of every submission that names no others
     sandbox : "full" locks every fork in and refuses where that is impossible; "none" only separates the processes
-    hidden : folders that no submission may read; refuses if they lie among those that Python needs
+    hidden : folders that no submission may read, besides the course's; refuses if they lie among those that Python needs
+    imports : modules that set-up cells import and that take long, such as "sklearn.datasets"; by default what most exercises use
     namespaces : use them where the machine grants them; without, Landlock and seccomp hold alone
 
     Raises
@@ -58,13 +59,21 @@ class Zygote:
     'ok'
     """
 
-    def __init__(self, *, limits: Limits = DEFAULTS, sandbox: str = "full", hidden: Sequence[str] = (), namespaces: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits = DEFAULTS,
+        sandbox: str = "full",
+        hidden: Sequence[str] = (),
+        imports: Sequence[str] = (),
+        namespaces: bool = True,
+    ) -> None:
         if sandbox not in ("full", "none"):
             raise SandboxError(f"There is no sandbox {sandbox!r}: it is 'full' or 'none'.")
         if sandbox == "full":
             require_full()
         self.limits, self.sandbox = limits, sandbox
-        self._options = {"sandbox": sandbox, "hidden": list(map(str, hidden)), "namespaces": namespaces}
+        self._options = {"sandbox": sandbox, "hidden": [*map(str, hidden), *_courses()], "imports": list(imports), "namespaces": namespaces}
         self._lock = threading.Lock()
         self._home = tempfile.mkdtemp(prefix="student-")
         self._start()
@@ -126,6 +135,12 @@ class Zygote:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _courses() -> list[str]:
+    """Where answers and grades lie: the folder that the grader works in, and the one it was installed from."""
+    folders = {Path.cwd(), Path(__file__).resolve().parents[2]}
+    return [str(f) for f in folders if (f / "chapters").is_dir() or (f / "nbgrader_config.py").exists()]
 
 
 def _environment() -> dict[str, str]:

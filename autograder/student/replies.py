@@ -16,6 +16,7 @@ _MAX_TEXT = 2000
 _MAX_LINES = 20
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*\Z")
 _MIMES = {"text/plain", "text/html", "image/png", "image/svg+xml", "text/latex", "text/markdown"}
+_CONTROL = {n: "\ufffd" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"}
 _STATUSES = {"ok", "error", "memory"}  # time and died are the judge's own findings
 
 
@@ -63,9 +64,10 @@ def outcome(fields: Any, limits: Limits) -> CellOutcome:
 
 
 def _text(value: Any, most: int = _MAX_TEXT) -> str:
+    """Text that can be printed and stored anywhere: half a surrogate pair breaks files, a control character a terminal or a database."""
     if type(value) is not str:
         raise WireError("an answer with something else in the place of text")
-    return value[:most]
+    return value[:most].encode("utf-8", "replace").decode().translate(_CONTROL)
 
 
 def _lines(value: Any) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ def _outputs(value: Any, limits: Limits) -> tuple[dict[str, str], ...]:
         raise WireError("an answer with something else in the place of outputs")
     if sum(len(v) for b in value for v in b.values()) > limits.display:
         return ()
-    return tuple({k: v for k, v in b.items() if k in _MIMES and (k != "image/png" or _BASE64.match(v))} for b in value[:50])
+    return tuple({k: _text(v, len(v)) for k, v in b.items() if k in _MIMES and (k != "image/png" or _BASE64.match(v))} for b in value[:50])
 
 
 def lost(error: Exception, ended: dict[str, Any], limits: Limits, *, what: str, seconds: float) -> Lost:

@@ -3,10 +3,12 @@
 import importlib
 import pkgutil
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
-#: Imported where they are installed.
+#: Imported where they are installed. Not SciPy and scikit-learn: mapping their 140 libraries doubles the cost of every fork, and few
+#: exercises need them (`Zygote(imports=…)` is for those).
 MODULES = (
     "IPython.display", "asyncio", "collections", "dataclasses", "functools", "heapq", "itertools", "json", "math", "pickle", "pprint",
     "re", "string", "tempfile", "textwrap", "timeit", "typing", "unittest.mock", "cloudpickle", "copy", "abc", "enum", "contextlib",
@@ -15,18 +17,17 @@ MODULES = (
     "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint", "torch.autograd.gradcheck",
     "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
     "torch.nn.attention", "torch.fft", "torch.special", "torch.linalg", "torch.overrides", "torch.utils._python_dispatch",
-    "scipy.special", "scipy.linalg", "sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing",
     "autograder.student.probes", "autograder.student.serve",
 )  # fmt: skip
 
 
-def warm() -> list[str]:
-    """Import and touch everything; gives back what could not be."""
-    missing = [name for name in MODULES if not _imports(name)]
+def warm(imports: Sequence[str] = ()) -> list[str]:
+    """Import and touch everything, `imports` besides; gives back what could not be."""
+    missing = [name for name in (*MODULES, *imports) if not _imports(name)]
     missing += _utils()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for part in (_layers, _training, _checks, _figures):
+        for part in (_layers, _training, _checks, _figures, _cells):
             try:
                 part()
             except Exception as error:  # an old torch may lack a part; a submission that needs it will say so
@@ -116,3 +117,11 @@ def _figures() -> None:
     axes[1].imshow(np.zeros((2, 2)))
     bundle(figure)
     plt.close("all")
+
+
+def _cells() -> None:
+    from autograder.student.cells import Cells
+
+    cells = Cells()
+    cells.run("%matplotlib inline\nimport math\ndef f(x):\n    return x\nf(1)", "<warm>")
+    cells.run("f(", "<warm>")

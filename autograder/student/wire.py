@@ -20,7 +20,7 @@ MAGIC = b"W1"
 _DTYPE = re.compile(r"[<>|][biufcU][0-9]{1,6}\Z")
 _MAX_NDIM = 32
 _MAX_SIZE = 1 << 40
-_MAX_INT = 8192  # bytes of one integer
+_MAX_INT = 1024  # bytes of one integer: beyond 4,300 digits Python refuses to print it, in the middle of a report
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")
 _F64 = struct.Struct("<d")
@@ -145,10 +145,15 @@ def _put_sequence(tag: bytes) -> Callable[[_Writer, Any, int], None]:
 def _put_dict(out: _Writer, obj: dict, depth: int) -> None:
     out.add(b"d", _U32.pack(len(obj)))
     for key, item in obj.items():
-        if type(key) not in (str, int, bool):
+        if not _is_key(key):
             raise WireError(f"a key of type {type(key).__name__} does not travel")
         out.put(key, depth + 1)
         out.put(item, depth + 1)
+
+
+def _is_key(key: Any) -> bool:
+    """Large integers can be chosen to have the same hash, and a dictionary of 100,000 such keys takes minutes to fill."""
+    return type(key) in (str, bool) or (type(key) is int and -(1 << 63) <= key < 1 << 63)
 
 
 _PUT: dict[type, Callable[[_Writer, Any, int], None]] = {
@@ -224,8 +229,8 @@ def _get_dict(reader: _Reader, depth: int) -> dict:
     found: dict[str | int, Any] = {}
     for _ in range(reader.count()):
         key = reader.value(depth + 1)
-        if type(key) not in (str, int, bool) or key in found:
-            raise WireError("a key that is double, or no text or integer")
+        if not _is_key(key) or key in found:
+            raise WireError("a key that is double, or no text or small integer")
         found[key] = reader.value(depth + 1)
     return found
 

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,11 @@ class _Zygote:
         self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
         self.children: dict[int, tuple[str, int]] = {}
         self.count = 0
-        self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno())
+        self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno(), self.home)
         self.own = self.other_user = False
         if not self.full:
             adopt_orphans()
-        missing = prepare()
+        missing = prepare(options["imports"])
         notes = self.arm(options["hidden"]) if self.full else []
         control.send(json.dumps({"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside}).encode())
 
@@ -177,7 +178,7 @@ def kill_orphans(known: set[int]) -> None:
             os.waitpid(pid, 0)
 
 
-def prepare() -> list[str]:
+def prepare(imports: Sequence[str] = ()) -> list[str]:
     """Import, warm, and freeze what the forks share."""
     import matplotlib
 
@@ -187,7 +188,7 @@ def prepare() -> list[str]:
     torch.set_num_threads(1)
     from autograder.student.warm import warm
 
-    missing = warm()
+    missing = warm(imports)
     import IPython
     import IPython.core.display_functions
     import IPython.display
@@ -211,8 +212,8 @@ def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None)
 
     os.setsid()
     sock = socket.socket(fileno=keep_only(descriptor))
-    clean_environment(home)
     sys.path[:] = [entry for entry in sys.path if entry != os.environ.get("PYTHONPATH")]
+    clean_environment(home)
     if how is None:
         separate(limits)
     else:

@@ -206,6 +206,23 @@ def f(message):
     assert len(seen.where[0]) <= 2000
 
 
+def test_text_of_a_submission_can_be_printed_and_stored(unlocked: Zygote, observe_once: Once) -> None:
+    seen = observe_once(unlocked, "def f(): raise ValueError('\\ud800 \\x1b[2J \\x00 é\\n')")
+    assert seen.message == "? \ufffd[2J \ufffd é\n"
+
+
+def test_integers_of_a_submission_can_be_printed(unlocked: Zygote, observe_once: Once) -> None:
+    assert observe_once(unlocked, "def f(): return 10**5000").error == "NotPlainError"
+
+
+def test_a_submission_sees_no_path_to_the_course(unlocked: Zygote, observe_once: Once) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    seen = observe_once(unlocked, "import os, sys\ndef f(): return [sys.path, dict(os.environ), os.listdir('.')]").value
+    assert root not in seen[0]
+    assert not any(root in value for value in seen[1].values())
+    assert seen[2] == []
+
+
 @linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_root_becomes_nobody_where_it_can(locked: Zygote, observe_once: Once) -> None:

@@ -30,7 +30,9 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.com
 PLAIN = st.recursive(
     st.one_of(SCALARS, ARRAYS),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.tuples(inner, inner), st.dictionaries(st.one_of(TEXT, st.integers()), inner, max_size=4)
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(st.one_of(TEXT, st.integers(-(2**63), 2**63 - 1)), inner, max_size=4),
     ),
     max_leaves=8,
 )
@@ -109,6 +111,7 @@ def array(dtype: bytes, shape: tuple[int, ...], raw: bytes) -> bytes:
         MAGIC + b"s" + struct.pack("<I", 1) + b"\xff",
         MAGIC + b"d" + struct.pack("<I", 1) + b"NN",
         MAGIC + b"d" + struct.pack("<I", 2) + b"TNTN",
+        MAGIC + b"d" + struct.pack("<I", 1) + b"I" + struct.pack("<I", 9) + bytes(8) + b"\x01N",
         MAGIC + b"l\x01\x00\x00\x00" * 5000 + b"N",
         MAGIC + b"I" + struct.pack("<I", 1 << 20) + bytes(1 << 20),
     ],
