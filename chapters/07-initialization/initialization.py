@@ -76,7 +76,7 @@ explore(
 # kills the gradient although its activations look calm. **Try** tanh: now $N(0,1)$ is perfectly flat in the left panel. Is that net healthy? Look right.
 #
 # You will often read that saturated tanh units make the gradient vanish. A single saturated unit does pass almost nothing. In the whole net with weights from
-# $N(0,1)$, though, the few units near zero pass their gradient through weights of size 1, and those win: the gradient *explodes*, here by $10^{23}$ over fifty layers.
+# $N(0,1)$, though, the few units near zero pass their gradient through weights of size 1, and those win: the gradient *explodes*, here by more than $10^{22}$ over fifty layers.
 # The lesson holds either way: **a flat forward pass proves nothing about the backward pass. Measure both.**
 #
 # The goal of this chapter, in one line: *keep the size of activations and gradients roughly constant over depth.*

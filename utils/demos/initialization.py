@@ -15,7 +15,7 @@ ACTIVATIONS = {"ReLU": torch.relu, "tanh": torch.tanh, "GELU": F.gelu, "SiLU": F
 SCHEMES = {"N(0, 1)": None, "He": 2.0, "Xavier": 1.0, "torch default": 1 / 3}
 
 
-def signal(activation, scheme, *, depth=50, width=256, batch=128, seed=0):
+def signal(activation, scheme, *, depth=50, width=256, batch=64, seed=0):
     """Standard deviation of the activations after each layer, and of the gradients with respect to them, (depth,) each.
 
     The gradient that enters at the top is standard normal.
@@ -56,7 +56,7 @@ def depth_std(activation="ReLU", focus="He", width=256):
     return fig
 
 
-def default_net(depth, *, width=256, batch=256, seed=0):
+def default_net(depth, *, width=256, batch=64, seed=0):
     """(std over all entries, std across samples) after each of `depth` ReLU layers with torch's default weights and biases."""
     draw = torch.Generator().manual_seed(seed)
     bound = 1 / math.sqrt(width)
@@ -120,7 +120,7 @@ def orthogonal_power(gain=1.0, n=64, seed=0):
 
 def rare_digit(rate=0.01):
     """Digits as a detector sees them: is it an 8? Only so many 8s are kept that they make up `rate` of the rest."""
-    x, y, *_ = data.digits(standardize=True, test=0.0, dtype=np.float64)
+    x, y, *_ = data.digits(standardize=True, test=0.0, dtype=np.float32)
     others, eights = np.flatnonzero(y != 8), np.flatnonzero(y == 8)
     keep = np.concatenate([others, eights[: round(rate * len(others) / (1 - rate))]])
     return torch.tensor(x[keep]), torch.tensor((y[keep] == 8).astype(np.int64))
@@ -148,7 +148,7 @@ def first_steps(x, y, *, scale, prior, steps=100, rate=0.1, seed=0):
 def initial_loss(task="1 % positives", log10_scale=-2.0):
     """The first 100 steps with and without the prior bias, for output weights of one scale."""
     if task == "ten digits":
-        x, y, *_ = data.digits(standardize=True, test=0.0, dtype=np.float64)
+        x, y, *_ = data.digits(standardize=True, test=0.0, dtype=np.float32)
         x, y = torch.tensor(x), torch.tensor(y)
     else:
         x, y = rare_digit()
