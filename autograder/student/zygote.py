@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import resource
+import secrets
 import select
 import signal
 import socket
@@ -99,7 +100,7 @@ class _Zygote:
     def fork(self, limits: dict[str, Any], descriptor: int) -> dict[str, Any]:
         """A child that serves the judge over `descriptor`."""
         self.count += 1
-        home = os.path.join(self.home, f"s{self.count}")
+        home = os.path.join(self.home, secrets.token_hex(8))  # a name that no neighbour can guess
         bounds = Limits(**limits)
         how = replace(self.lock, uid=FIRST_UID + self.count % USERS if self.other_user else None) if self.full else None
         self.make_work(home, bounds, os.geteuid() if how is None or how.uid is None else how.uid)
