@@ -24,8 +24,9 @@ def rotate(x, positions, base=10000.0):
 def attention_map(d_k=64, scaled=True, tie_query_and_key=False):
     """Scores, weights and the spread of scores of a seven-word sentence with random queries and keys."""
     rng = np.random.default_rng(4)
-    q = rng.normal(size=(len(WORDS), d_k))
-    k = q if tie_query_and_key else rng.normal(size=(len(WORDS), d_k))
+    q, k = rng.normal(size=(2, len(WORDS), d_k))
+    if tie_query_and_key:
+        q = k = q * np.array([0.3, 0.8, 0.4, 0.7, 0.9, 0.6, 0.2])[:, None]  # words of different length: rows differ in sharpness
     scores = q @ k.T / (math.sqrt(d_k) if scaled else 1.0)
     weights = _softmax(scores)
     slope = np.linalg.norm(weights[:, :, None] * (np.eye(len(WORDS)) - weights[:, None, :]), axis=(1, 2)).mean()
@@ -110,7 +111,7 @@ def _rope(ax, at):
         angle = at * rates[pair]
         ax.plot([0, np.cos(angle)], [0, np.sin(angle)], color=color, ls=style, label=f"pair {pair}: {angle:.1f} rad")
         ax.plot(np.cos(angle), np.sin(angle), "o", color=color)
-    ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.65), aspect="equal")
+    ax.set(xlim=(-1.2, 1.2), ylim=(-1.15, 2.15), aspect="equal")
     ax.legend(loc="upper center", ncols=1)
     figures.label(ax, "even feature of the pair", "odd feature", "turns Q and K")
     return np.cos((np.arange(LENGTH)[:, None] - at) * rates).sum(1) / 8
@@ -149,6 +150,7 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
         for linear in (self.qkv, self.out, self.up, self.down):
             nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def attend(self, x):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -208,13 +210,16 @@ def block(norm="pre-LN", depth=24):
     """The block as a drawing, and the gradient norm of each layer at initialisation."""
     fig, (left, right) = figures.new(ncols=2, width=9.0, height=4.6, width_ratios=[0.85, 1])
     _draw_block(left, norm)
+    last = {}
     for name, color, style in (("pre-LN", figures.COLORS[0], "-"), ("post-LN", figures.COLORS[2], "--")):
         norms = gradient_by_layer(depth, name == "pre-LN")
-        wide = 3.0 if name == norm else 1.6
-        right.plot(range(1, depth + 1), norms, color=color, ls=style, lw=wide, label=f"{name}: last / first = {norms[-1] / norms[0]:.1f}")
-    right.set(ylim=(0, None))
-    right.legend(loc="upper left")
-    figures.label(right, "layer, from the input to the output", "gradient norm of its last matrix", f"{depth} layers, before training")
+        last[name] = norms[-1]
+        right.plot(range(1, depth + 1), norms, color=color, ls=style, lw=3.0 if name == norm else 1.6, label=f"{name}, last layer {norms[-1]:.2f}")
+        right.plot(depth, norms[-1], "o", ms=9, color=color)
+    right.set_ylim(0, right.get_ylim()[1] * 1.25)
+    right.legend(loc="upper right")
+    title = f"last of {depth} layers: post-LN {last['post-LN'] / last['pre-LN']:.1f} × pre-LN"
+    figures.label(right, "layer, from the input to the output", "gradient norm of its last matrix", title)
     return fig
 
 
@@ -242,7 +247,7 @@ def _draw_block(ax, norm):
             _arrow(ax, (x_stream, y + 3.7), (x_stream, top - 0.35), wide=True, head=False)
             _box(ax, x_stream, top - 0.1, "LN", on_stream=True)
         else:
-            _arrow(ax, (x_stream, y + 3.7), (x_stream, top + 0.1), wide=True, head=False)
+            _arrow(ax, (x_stream, y + 3.7), (x_stream, top + 0.3), wide=True, head=False)
         y = top + 0.45
     _arrow(ax, (x_stream, y - 0.3), (x_stream, y + 0.55), wide=True)
     ax.text(x_stream + 0.4, y + 0.3, "next block, N times", fontsize=10)
@@ -259,7 +264,7 @@ def _arrow(ax, start, end, wide=False, head=True):
     ax.annotate("", xy=end, xytext=start, arrowprops=style)
 
 
-def train(pre, warmup, depth=8, steps=80, peak=3e-3):
+def train(pre, warmup, depth=6, steps=90, peak=5e-3):
     """Training loss of a small stack on Python source; the learning rate rises linearly over `warmup` steps."""
     ids, vocab = _characters()
     torch.manual_seed(0)
@@ -267,7 +272,7 @@ def train(pre, warmup, depth=8, steps=80, peak=3e-3):
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = peak * min(1.0, (step + 1) / max(warmup, 1))
-        loss = model.loss(_windows(ids, 4, rng))
+        loss = model.loss(_windows(ids, 4, rng, length=25))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -278,13 +283,13 @@ def train(pre, warmup, depth=8, steps=80, peak=3e-3):
 def warmup():
     """Loss curves: pre-LN and post-LN without warmup, post-LN with it."""
     fig, ax = figures.new(height=3.6)
-    runs = (("pre-LN, no warmup", True, 0), ("post-LN, warmup of 30 steps", False, 30), ("post-LN, no warmup", False, 0))
+    runs = (("pre-LN, no warmup", True, 0), ("post-LN, warmup of 60 steps", False, 60), ("post-LN, no warmup", False, 0))
     for (name, pre, steps), color, style in zip(runs, figures.COLORS, figures.STYLES, strict=False):
         curve = np.array(train(pre, steps))
-        smooth = np.convolve(curve, np.ones(8) / 8, mode="valid")
-        ax.plot(np.arange(8, len(curve) + 1), smooth, color=color, ls=style, label=f"{name}: ends at {smooth[-1]:.2f}")
+        smooth = np.convolve(curve, np.ones(12) / 12, mode="valid")
+        ax.plot(np.arange(12, len(curve) + 1), smooth, color=color, ls=style, label=f"{name}: ends at {smooth[-1]:.2f}")
     ax.legend()
-    figures.label(ax, "step", "loss (nats), mean of 8 steps", "8 layers, AdamW, learning rate 0.003")
+    figures.label(ax, "step", "loss (nats), mean of 12 steps", "6 layers, AdamW, learning rate 0.005")
     return fig
 
 
@@ -310,10 +315,10 @@ def cost(tokens=4096, heads=32, kv_heads=8, layers=32, batch=1, d=128, block=128
     for f, name, color, style in zip((stored, tile, cache), names, (figures.COLORS[2], figures.COLORS[0], figures.COLORS[1]), figures.STYLES, strict=False):
         left.loglog(n, f(n) / 2**30, color=color, ls=style, label=name)
         left.plot(tokens, f(tokens) / 2**30, "o", color=color)
-        left.annotate(_gib(f(tokens)), (tokens, f(tokens) / 2**30), xytext=(5, -11), textcoords="offset points", fontsize=9, color=INK)
+    values = {name: _size(f(tokens)) for f, name in zip((stored, tile, cache), ("scores", "tile", "cache"), strict=True)}
     left.set_ylim(1e-4, 3e5)
     left.legend(loc="upper left")
-    figures.label(left, "tokens n", "memory (GiB)", "memory")
+    figures.label(left, "tokens n", "memory (GiB)", " · ".join(f"{name} {value}" for name, value in values.items()))
     flops = 4 * batch * heads * n**2 * d * layers
     right.loglog(n, flops / 1e12, color=figures.COLORS[4], label="attention, all layers")
     at = 4 * batch * heads * tokens**2 * d * layers / 1e12
@@ -326,7 +331,7 @@ def cost(tokens=4096, heads=32, kv_heads=8, layers=32, batch=1, d=128, block=128
     return fig
 
 
-def _gib(size):
+def _size(size):
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.3g} {unit}"
@@ -393,12 +398,13 @@ def head_map(model, number, text, layer=2, head=1):
     weights = scores.masked_fill(here[None] > here[:, None], -math.inf).softmax(-1)
     fig, ax = figures.new(width=6.6, height=6.0)
     image = ax.imshow(weights.double().numpy() ** 0.5, cmap="cividis", vmin=0, vmax=1)
-    signs = [{" ": "␣", "\n": "↵"}.get(c, c) for c in text]
+    signs = [{" ": "␣", "\n": "↵", "\t": "⇥"}.get(c, c) for c in text]
     ax.set_xticks(range(len(text)), signs, family="DejaVu Sans Mono")
     ax.set_yticks(range(len(text)), signs, family="DejaVu Sans Mono")
     ax.grid(False)
     bar = fig.colorbar(image, ax=ax, shrink=0.8, label="weight", ticks=[0, 0.1**0.5, 0.5, 1])
     bar.set_ticklabels(["0", "0.1", "0.25", "1"])
     distance = float((weights * (here[:, None] - here[None])).sum(1).mean())
+    ax.set_aspect("equal")
     figures.label(ax, "character that is read", "character that reads", f"layer {layer}, head {head}: looks {distance:.1f} back on average")
     return fig
