@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from autograder.chapter import Chapter
+from autograder.exercise import Exercise
 from autograder.judge import judge
 from autograder.student.limits import Limits
 from autograder.student.process import Zygote
@@ -20,14 +21,14 @@ def judge_text(chapter: Chapter, sources: Mapping[str, str], done: Callable[[Ver
     done : called with each verdict as it is reached
     """
     verdicts = {}
-    with _zygote_while(lambda: [chapter.prepared[id].expected for id in sources]) as zygote:
+    with zygote_while(lambda: [chapter.prepared[id].expected for id in sources]) as zygote:
         for verdict in judge_with(zygote, chapter, sources):
             done(verdict)
             verdicts[verdict.exercise] = verdict
     return verdicts
 
 
-def _zygote_while(work: Callable[[], object]) -> Zygote:
+def zygote_while(work: Callable[[], object]) -> Zygote:
     """A zygote, started beside `work`: either takes seconds."""
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(Zygote, limits=Limits(), sandbox="none")
@@ -39,11 +40,16 @@ def _zygote_while(work: Callable[[], object]) -> Zygote:
         return starting.result()
 
 
+def limits_of(exercise: Exercise, limits: Limits) -> Limits:
+    """What one exercise may use: all its cases together have `exercise.seconds`, a single call half of it."""
+    return replace(limits, call=exercise.seconds / 2, ask=exercise.seconds)
+
+
 def judge_with(zygote: Zygote, chapter: Chapter, sources: Mapping[str, str]) -> Iterator[Verdict]:
     """Judge each solution in a fork of its own."""
     for id, source in sources.items():
         prepared, task = chapter.prepared[id], chapter.tasks[id]
         exercise = prepared.exercise
-        limits = replace(zygote.limits, call=exercise.seconds / 2, ask=exercise.seconds)
+        limits = limits_of(exercise, zygote.limits)
         with zygote.submission(chapter.setup, source, name=id, forbid=exercise.forbid, limits=limits) as student:
             yield judge(prepared, student, points=task.points, source=source, start=task.start)

@@ -45,30 +45,31 @@ class Blueprint:
 
     @cached_property
     def notebook(self) -> dict[str, Any]:
-        """The instructor edition as it was built, each source as one text."""
+        """The instructor edition as it was built, each source as one text.
+
+        Raises
+        ------
+        CourseError : there is none, or it does not fit the chapter
+        """
         try:
             notebook = json.loads(self.path.read_text(encoding="utf-8"))
             for cell in notebook["cells"]:
                 cell["source"] = "".join(cell["source"])
-            return notebook
-        except FileNotFoundError:
-            raise CourseError(f"{self.path} does not exist. Run `dlcourse build {self.chapter.name}`.") from None
+            graders = [c["metadata"].get("nbgrader", {}) for c in notebook["cells"]]
         except (ValueError, OSError, KeyError, TypeError) as error:
-            raise CourseError(f"{self.path} cannot be read: {error}. Run `dlcourse build {self.chapter.name}`.") from None
+            raise CourseError(f"{self.path} cannot be read ({error}). Run `dlcourse build {self.chapter.name}`.") from None
+        if {g["grade_id"]: g["points"] for g in graders if g.get("grade")} != {s.grade_id: s.points for s in self.slots}:
+            raise CourseError(f"{self.path} is not of this chapter's text. Run `dlcourse build {self.chapter.name}`.")
+        return notebook
 
     @cached_property
     def slots(self) -> list[Slot]:
-        """The graded cells, in the order of the notebook."""
-        known = {cell_id(t.id): (t.id, t.start) for t in self.chapter.tasks.values()}
-        quiz = quiz_id(self.chapter.name)
-        known[cell_id(quiz)] = (quiz, answer_sheet(self.chapter.questions))
-        graded = [c["metadata"]["nbgrader"] for c in self.notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade")]
-        strange = {g["grade_id"] for g in graded} ^ (set(known) - ({cell_id(quiz)} - {g["grade_id"] for g in graded}))
-        if strange:
-            raise CourseError(
-                f"{self.path} does not fit its chapter ({', '.join(sorted(strange))}). Run `dlcourse build {self.chapter.name}`."
-            )
-        return [Slot(known[g["grade_id"]][0], g["grade_id"], _solution(g), g["points"], known[g["grade_id"]][1]) for g in graded]
+        """The graded cells: exercises in the order of the notebook, then the answer sheet."""
+        slots = [Slot(t.id, cell_id(t.id), solution_id(t.id), t.points, t.start) for t in self.chapter.tasks.values()]
+        questions, quiz = self.chapter.questions, quiz_id(self.chapter.name)
+        if questions:
+            slots.append(Slot(quiz, cell_id(quiz), solution_id(quiz), float(len(questions)), answer_sheet(questions)))
+        return slots
 
     @cached_property
     def solution_ids(self) -> set[str]:
@@ -92,6 +93,3 @@ class Blueprint:
                 cell["source"] = submission.sources.get(id, start[id])
         return notebook
 
-
-def _solution(grader: dict[str, Any]) -> str:
-    return solution_id(grader["grade_id"])

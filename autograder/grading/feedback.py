@@ -28,7 +28,7 @@ def feedback_page(student: str, chapter: Chapter, graded: Graded, record: Record
     record : the submission in the gradebook, with what graders changed by hand
     notes : what is said on top
     """
-    max_score = sum(c.verdict.max_points for c in graded.cells)
+    max_score = graded.max_points
     before = record.score if record else graded.points
     score = before - record.penalty if record else before
     return _template().render(
@@ -79,7 +79,7 @@ def _row(cell: GradedCell, record: Record | None) -> dict[str, Any]:
         "look": _LOOKS.get(verdict.status, "failed"),
         "points": number(verdict.points if by_hand is None else by_hand),
         "max_points": number(verdict.max_points),
-        "card": Markup(verdict._repr_html_()),  # noqa: S704  the card escapes what came from a submission
+        "card": Markup(verdict._repr_html_()),  # the card escapes what came from a submission
         "by_hand": "" if by_hand is None else number(by_hand),
         "comment": dict(record.comments).get(slot.solution_id, "") if record else "",
         "source": limited(visible(cell.source), _MAX_CODE),
@@ -93,5 +93,5 @@ def _shown(output: Mapping[str, Any]) -> dict[str, Any]:
         return {"text": output["text"], "html": "", "png": ""}
     data = output.get("data", {})
     png = data.get("image/png", "")
-    html = Markup(data.get("text/html", "")) if not png else ""  # noqa: S704  sanitised by `outputs.clean_html`
+    html = Markup(data.get("text/html", "")) if not png else ""  # sanitised by `outputs.clean_html`
     return {"text": "" if html or png else data.get("text/plain", ""), "html": html, "png": png if png and is_png(png) else ""}

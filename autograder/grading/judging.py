@@ -16,6 +16,7 @@ from autograder.grading.submission import MAX_CELL, Submission
 from autograder.judge import judge, same_program
 from autograder.quiz import mark
 from autograder.quiz_verdict import quiz_verdict
+from autograder.solo import limits_of
 from autograder.student.limits import Limits
 from autograder.student.observe import Call
 from autograder.student.outcome import CellOutcome
@@ -59,6 +60,11 @@ class Graded:
         return sum(c.verdict.points for c in self.cells)
 
     @property
+    def max_points(self) -> float:
+        """What could be earned."""
+        return sum(c.verdict.max_points for c in self.cells)
+
+    @property
     def failures(self) -> list[str]:
         """Where the grader itself failed; an instructor must know."""
         return [c.failure for c in self.cells if c.failure]
@@ -70,20 +76,20 @@ class Bench:
 
     sandbox: str = "full"
     limits: Limits = field(default_factory=Limits)
-    _zygote: Zygote | None = None
+    started: Zygote | None = None
 
     @property
     def zygote(self) -> Zygote:
         """The process that forks submissions."""
-        if self._zygote is None:
-            self._zygote = Zygote(limits=self.limits, sandbox=self.sandbox)
-        return self._zygote
+        if self.started is None:
+            self.started = Zygote(limits=self.limits, sandbox=self.sandbox)
+        return self.started
 
     def close(self) -> None:
         """End the zygote."""
-        if self._zygote is not None:
-            self._zygote.close()
-            self._zygote = None
+        if self.started is not None:
+            self.started.close()
+            self.started = None
 
     def __enter__(self) -> "Bench":
         return self
@@ -144,8 +150,7 @@ def _again_if_the_zygote_died(blueprint: Blueprint, slot: Slot, source: str, ben
 
 def _exercise(blueprint: Blueprint, slot: Slot, source: str, bench: Bench) -> GradedCell:
     prepared = blueprint.chapter.prepared[slot.exercise]
-    seconds = prepared.exercise.seconds
-    limits = replace(bench.limits, call=seconds, ask=2 * seconds)
+    limits = limits_of(prepared.exercise, bench.limits)
     with bench.zygote.submission(
         blueprint.chapter.setup, source, name=slot.exercise, forbid=prepared.exercise.forbid, limits=limits
     ) as student:

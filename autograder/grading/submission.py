@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,16 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
 
 
-def take(cells: list[Any], wanted: Collection[str]) -> Submission:
-    """The text of the solution cells named `wanted`, found by nbgrader's id. Of copies the last one that is not empty counts."""
+def take(cells: list[Any], wanted: Collection[str], id_of: Callable[[Any], str | None] | None = None) -> Submission:
+    """The text of the solution cells named `wanted`. Of copies the last one that is not empty counts.
+
+    Parameters
+    ----------
+    id_of : the name of a cell; nbgrader's id if nothing else is said
+    """
     found: dict[str, list[str]] = {}
     for cell in cells:
-        id = grade_id(cell)
+        id = (id_of or grade_id)(cell)
         if id in wanted:
             found.setdefault(id, []).append(text_of(cell))
     if not found and wanted:
@@ -125,6 +130,12 @@ def grade_id(cell: Any) -> str | None:
     for key in ("metadata", "nbgrader", "grade_id"):
         cell = cell.get(key) if isinstance(cell, dict) else None
     return cell if isinstance(cell, str) else None
+
+
+def own_id(cell: Any) -> str | None:
+    """nbgrader's id of a cell, else the cell's own: in the self-study edition it says the same."""
+    own = cell.get("id") if isinstance(cell, dict) else None
+    return grade_id(cell) or (own if isinstance(own, str) else None)
 
 
 def text_of(cell: dict[str, Any]) -> str:
