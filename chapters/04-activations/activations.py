@@ -548,7 +548,7 @@ assert np.allclose(slope_, [0.5, -0.090784, 1], atol=1e-5), "slope: 0.5 at 0, ne
 #
 # <details><summary>Hint 1</summary>Count: d·h three times against d·d_ff twice. “Do not hold more” says which way to round.</details>
 #
-# <details><summary>Hint 2</summary>`@` broadcasts over leading axes by itself; the gate is $u\,\sigma(u)$ with $u=xW$.</details>
+# <details><summary>Hint 2</summary>The @ operator broadcasts over leading axes by itself; the gate is $u\,\sigma(u)$ with $u=xW$.</details>
 
 # %% exercise="activations.swiglu-ffn" points=3
 def swiglu_ffn(x: np.ndarray, W: np.ndarray, V: np.ndarray, W2: np.ndarray) -> np.ndarray:
@@ -724,7 +724,7 @@ explore(
 # %% [markdown]
 # **What to see.** He + ReLU and Xavier + tanh keep signal and gradient alive. Xavier + ReLU loses a factor of a thousand in twenty layers, both ways. The sigmoid is far below everything. **Try** depth 30.
 #
-# You will often read that He with sigmoid may explode. In fact a sigmoid is bounded and its slope is at most 1/4: with He the gradient shrinks by at least $0.25\cdot\sqrt2\approx0.35$ a layer, and thirty layers
+# You will often read that He with sigmoid may explode. In fact a sigmoid is bounded and its slope is at most 1/4: with He each layer leaves at most $0.25\cdot\sqrt2\approx0.35$ of the gradient, and thirty layers
 # leave about $10^{-15}$. Larger weights only saturate it more. No scale saves a deep sigmoid net; "Xavier for sigmoid" is at most the lesser evil. For tanh, `torch.nn.init.calculate_gain("tanh")` is 5/3: torch recommends `xavier_normal_` with that gain.
 #
 # One more fine point: He is made for ReLU. GELU passes less, $0.43$ of the mean square instead of $0.5$ at unit scale and less below it, so a deep plain GELU net still decays, slowly; normalization layers cover that.
@@ -798,7 +798,7 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 # - Keep the architecture: `depth` hidden `nn.Linear` layers of `width` units with a nonlinearity after each, one `nn.Linear` to `n_classes`. You may add normalization layers.
 # - The network returns what its last `nn.Linear` computes: logits.
 # - At the start, for `depth = 24` and `width = 128` and random inputs $(64, 20)$ in training mode: (a) the *spread* of the pre-activations, their standard deviation over the examples (root mean square over the units), is in the last hidden
-#   layer between 0.005 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
+#   layer between 0.001 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
 # - With `depth = 3`, Adam (rate 0.003) memorizes 32 random examples of 5 classes to a loss below 0.1 in 200 steps.
 #
 # <details><summary>Hint 1</summary>Which function has slope 1 where it is active, and which initialization belongs to it? What does F.cross_entropy expect?</details>
