@@ -69,7 +69,9 @@ def spread_problem(s, want, what="the weights"):
 def kind_problem(s, kind, what="the weights"):
     """Whether the draws are normal or uniform, or None if they are what they should be."""
     r, n = s["mean of |w| over std"], math.prod(s["shape"])
-    normal_like = abs(r - math.sqrt(2 / math.pi)) < max(0.012, 4.5 / math.sqrt(n)) and s["largest |w| over std"] > (3.2 if n > 9000 else 2.4)
+    normal_like = abs(r - math.sqrt(2 / math.pi)) < max(0.012, 4.5 / math.sqrt(n)) and s["largest |w| over std"] > (
+        3.2 if n > 9000 else 2.4
+    )
     uniform_like = abs(r - math.sqrt(3) / 2) < max(0.012, 4.5 / math.sqrt(n)) and s["largest |w| over std"] < 1.8
     if not (normal_like if kind == "normal" else uniform_like):
         other = "uniform" if uniform_like else "normal" if normal_like else "neither normal nor uniform"
@@ -130,7 +132,9 @@ class Fans:
         kernel = math.prod(shape[2:])
         return shape[0] * kernel, shape[1] * kernel
 
-    @trap("Your fans are exchanged (torch stores (out, in, *kernel), so fan_in starts from shape[1]), and the kernel and the check are missing.")
+    @trap(
+        "Your fans are exchanged (torch stores (out, in, *kernel), so fan_in starts from shape[1]), and the kernel and the check are missing."
+    )
     def exchanged_bare(shape):
         return shape[0], shape[1]
 
@@ -384,7 +388,11 @@ class XavierHe:
             accept=judge_draw,
         ),
         "generator": group(
-            [call((5, 4), "he_normal", "PCG64", 11), call((3, 8), "xavier_uniform", "MT19937", 12), call((4, 3, 3, 3), "he_uniform", "Philox", 13)],
+            [
+                call((5, 4), "he_normal", "PCG64", 11),
+                call((3, 8), "xavier_uniform", "MT19937", 12),
+                call((4, 3, 3, 3), "he_uniform", "Philox", 13),
+            ],
             [call((7, 2), "xavier_normal", "SFC64", 14)],
             probe=drawn_again,
             accept=judge_repeat,
@@ -665,7 +673,10 @@ class ActivationStds:
     cases = {
         "stds": group(
             small_nets(),
-            [call(normal((5, 3), 2.0, s), [symmetric(normal((3, 3), 0.8, s + k)) for k in range(1, 5)], p) for s, p in ((3, "relu"), (4, "tanh"), (5, "identity"))],
+            [
+                call(normal((5, 3), 2.0, s), [symmetric(normal((3, 3), 0.8, s + k)) for k in range(1, 5)], p)
+                for s, p in ((3, "relu"), (4, "tanh"), (5, "identity"))
+            ],
             [call(normal((1, 6), 1.0, 8) + 1, [symmetric(normal((6, 6), 0.5, 9)), symmetric(normal((6, 6), 0.7, 10))], "leaky relu")],
             [call(normal((2, 5), 1.0, 11) + 3, [symmetric(np.abs(normal((5, 5), 0.7, 12)))], "relu")],
             probe=stds_of,
@@ -805,7 +816,7 @@ class ActivationStds:
                 return "ok"
             return "vanishing" if stds.argmax() < stds.argmin() else "exploding"
 
-    @trap("The largest over the smallest value can only say \"exploding\". Compare the last with the first.")
+    @trap('The largest over the smallest value can only say "exploding". Compare the last with the first.')
     class largest_over_smallest:
         def activation_stds(x, weights, phi):
             return np.array([h.std() for _, h in layers(x, weights, phi)])
@@ -829,7 +840,7 @@ class ActivationStds:
         def verdict(stds):
             return judged(stds[-1])
 
-    @trap("The limits themselves are still \"ok\": use < 0.1 and > 10.")
+    @trap('The limits themselves are still "ok": use < 0.1 and > 10.')
     class limits_included:
         def activation_stds(x, weights, phi):
             return np.array([h.std() for _, h in layers(x, weights, phi)])
@@ -953,7 +964,9 @@ class DefaultBounds:
         b = math.sqrt(2 / (1 + math.sqrt(5))) * math.sqrt(3 / fan_in)
         return b, b * b / 3, 1 / math.sqrt(fan_in)
 
-    @trap("Your bound is sqrt(3) too small. Either gain² = 1/3 went in without its root, or you stopped at the standard deviation gain/sqrt(fan_in).")
+    @trap(
+        "Your bound is sqrt(3) too small. Either gain² = 1/3 went in without its root, or you stopped at the standard deviation gain/sqrt(fan_in)."
+    )
     def gain_squared(fan_in):
         b = (2 / 6) * math.sqrt(3 / fan_in)
         return b, b * b / 3, 1 / math.sqrt(fan_in)
@@ -1167,7 +1180,9 @@ def qr_signed(G):
     return Q * np.sign(np.diag(R))
 
 
-SQUARES = [call(G) for G in (np.array([[-2.0]]), np.array([[0.5]]), *(normal((n, n), 1.0, n) for n in (2, 3, 5, 30)), normal((4, 4), 10.0, 2))]
+SQUARES = [
+    call(G) for G in (np.array([[-2.0]]), np.array([[0.5]]), *(normal((n, n), 1.0, n) for n in (2, 3, 5, 30)), normal((4, 4), 10.0, 2))
+]
 
 
 @exercise(
@@ -1462,7 +1477,9 @@ def relu_model(kind, seed):
         model = nn.ModuleDict({"body": nn.ModuleList([nn.Sequential(inner), nn.Linear(160, 160, bias=False)]), "tail": tail})
     else:
         convs = [nn.Conv2d(16, 48, 5, bias=False), nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 90, (3, 5))]
-        model = nn.Sequential(nn.Sequential(*convs), nn.BatchNorm2d(90), nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(90, 90), nn.ReLU())), head)
+        model = nn.Sequential(
+            nn.Sequential(*convs), nn.BatchNorm2d(90), nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(90, 90), nn.ReLU())), head
+        )
     return shaken(model, seed), head
 
 
@@ -1574,15 +1591,15 @@ class InitModel:
     def children(model, head):
         return init_layers(model, head, he, found=list(model.children()))
 
-    @trap("This is Xavier, too small behind a ReLU. Use kaiming_normal_(w, nonlinearity=\"relu\").")
+    @trap('This is Xavier, too small behind a ReLU. Use kaiming_normal_(w, nonlinearity="relu").')
     def xavier(model, head):
         return init_layers(model, head, nn.init.xavier_normal_)
 
-    @trap("The gain is missing: with nonlinearity=\"linear\" the variance is 1/fan_in, half of what ReLU needs.")
+    @trap('The gain is missing: with nonlinearity="linear" the variance is 1/fan_in, half of what ReLU needs.')
     def linear_gain(model, head):
         return init_layers(model, head, lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"))
 
-    @trap("You used fan_out. The task asks for the fan that keeps the forward signal: mode=\"fan_in\".")
+    @trap('You used fan_out. The task asks for the fan that keeps the forward signal: mode="fan_in".')
     def fan_out(model, head):
         return init_layers(model, head, lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"))
 
@@ -1750,7 +1767,9 @@ class ZeroInitResidual:
         "nested model": [call("nested", 4), call("nested", 5)],
     }
 
-    @trap("You closed every gamma of the branch. With the first at 0 the branch sees a constant, and the last gets no gradient: stuck. Only the last.")
+    @trap(
+        "You closed every gamma of the branch. With the first at 0 the branch sees a constant, and the last gets no gradient: stuck. Only the last."
+    )
     def all_gammas(model):
         for norms in branch_norms(model):
             for m in norms:
@@ -1869,7 +1888,9 @@ def gpt(n_layer, seed, d=64):
                 "ln_1": nn.LayerNorm(d),
                 "attn": nn.ModuleDict({"c_attn": nn.Linear(d, 3 * d), "c_proj": nn.Linear(d, d)}),
                 "ln_2": nn.LayerNorm(d),
-                "mlp": nn.ModuleDict({"c_fc": nn.Linear(d, 4 * d), "c_proj_gate": nn.Linear(d, 4 * d), "c_proj": nn.Linear(4 * d, d, bias=n_layer > 3)}),
+                "mlp": nn.ModuleDict(
+                    {"c_fc": nn.Linear(d, 4 * d), "c_proj_gate": nn.Linear(d, 4 * d), "c_proj": nn.Linear(4 * d, d, bias=n_layer > 3)}
+                ),
             }
         )
         for _ in range(n_layer)
@@ -1924,7 +1945,9 @@ def judge_gpt_rest(s, n_layer, seed):
     return s["trainable"] or "A parameter does not require a gradient any more."
 
 
-def gpt_init(model, n_layer, projection, others=0.02, embedding=0.02, bias=nn.init.zeros_, is_projection=lambda name: name.endswith("c_proj")):
+def gpt_init(
+    model, n_layer, projection, others=0.02, embedding=0.02, bias=nn.init.zeros_, is_projection=lambda name: name.endswith("c_proj")
+):
     for name, m in model.named_modules():
         if isinstance(m, nn.Linear):
             nn.init.normal_(m.weight, 0.0, projection if is_projection(name) else others)
@@ -2258,8 +2281,12 @@ class LoraLinear:
         "training": group([call(*c) for c in LORAS], probe=lora_training),
     }
 
-    both_random = trap("A and B are both random: the pretrained function is disturbed before the first step. B must start at 0.")(LoRABothRandom)
-    both_zero = trap("A and B are both zero: dL/dB needs A and dL/dA needs B, so neither ever moves. Exactly one may be zero.")(LoRABothZero)
+    both_random = trap("A and B are both random: the pretrained function is disturbed before the first step. B must start at 0.")(
+        LoRABothRandom
+    )
+    both_zero = trap("A and B are both zero: dL/dB needs A and dL/dA needs B, so neither ever moves. Exactly one may be zero.")(
+        LoRABothZero
+    )
     exchanged = trap("One of the two is zero, but the task asks for B = 0 and a random A.")(LoRAExchanged)
     trains_all = trap("The base still trains, all of it. Set requires_grad_(False) on its parameters.")(LoRATrainsAll)
     bias_trains = trap("The base's weight is frozen, but its bias still trains. Freeze every parameter of the base.")(LoRABiasTrains)
@@ -2350,7 +2377,9 @@ class TestInit:
     def square(init):
         check_statistics(init, 250, 250)
 
-    @trap("A chance deviation is no error: your tolerance is far tighter than one draw can be. For n weights the std is off by about 1/sqrt(2n).")
+    @trap(
+        "A chance deviation is no error: your tolerance is far tighter than one draw can be. For n weights the std is off by about 1/sqrt(2n)."
+    )
     def too_strict(init):
         check_statistics(init, tolerance=1e-6)
 

@@ -38,7 +38,7 @@ class RB(nn.Module):
 
 
 # %%
-from utils import explore, figures, predict, reveal
+from utils import explore, predict, reveal
 from utils.demos import initialization as demos
 
 # %% [markdown]
@@ -136,6 +136,7 @@ print(W1.grad)
 # <details><summary>Hint 1</summary>How many numbers does one output of the convolution add up? Which axes of the weight are those?</details>
 # <details><summary>Hint 2</summary>fan_in is in · k₁ · k₂ …, fan_out is out · k₁ · k₂ …; the product of no kernel sizes is 1.</details>
 
+
 # %% exercise="initialization.fans" points=2
 def fan_in_out(shape: tuple[int, ...]) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight stored as (out, in, *kernel)."""
@@ -221,6 +222,7 @@ print(f"variance {kept.var():.3f}   second moment {np.mean(kept**2):.3f}")
 # <details><summary>Hint 1</summary>An expectation is a mean over draws. Which mean does the next layer care about?</details>
 # <details><summary>Hint 2</summary>Square phi(z), average, take the root, take the inverse; z is standard normal.</details>
 
+
 # %% exercise="initialization.activation-gain" points=3
 def gain(phi: Callable[[np.ndarray], np.ndarray]) -> float:
     """1 / sqrt(E[phi(z)^2]) for standard normal z, within 1 %."""
@@ -258,6 +260,7 @@ assert abs(gain(lambda z: 3 * z) - 1 / 3) < 0.004, "the gain undoes a factor"
 #
 # <details><summary>Hint 1</summary>First the variance from the fans, then the distribution with that variance.</details>
 # <details><summary>Hint 2</summary>Normal: the scale is the root of the variance. Uniform: b is the root of three variances.</details>
+
 
 # %% exercise="initialization.xavier-he" points=3
 def init_weight(shape: tuple[int, ...], scheme: str, rng: np.random.Generator) -> np.ndarray:
@@ -313,6 +316,7 @@ assert np.abs(u).max() < 1.74 * u.std(), "this one is uniform"
 # <details><summary>Hint 1</summary>Keep one variable for the current activations and let each layer replace it.</details>
 # <details><summary>Hint 2</summary>Multiply, apply phi, measure, in this order.</details>
 
+
 # %% exercise="initialization.activation-stds" points=3
 def activation_stds(x: np.ndarray, weights: list[np.ndarray], phi: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Standard deviation of the activations (N, d) after each layer: (L,)."""
@@ -326,7 +330,7 @@ def activation_stds(x: np.ndarray, weights: list[np.ndarray], phi: Callable[[np.
 
 
 def verdict(stds: np.ndarray) -> str:
-    """"vanishing", "exploding" or "ok", from the last value over the first."""
+    """One of "vanishing", "exploding", "ok", from the last value over the first."""
     ### BEGIN SOLUTION
     ratio = stds[-1] / stds[0]
     return "vanishing" if ratio < 0.1 else "exploding" if ratio > 10 else "ok"
@@ -361,6 +365,7 @@ assert verdict(np.array([4.0, 1.0, 0.3])) == "vanishing", "last over first is be
 # <details><summary>Hint 1</summary>Put a = √5 into the formula for the gain and see what remains.</details>
 # <details><summary>Hint 2</summary>gain² = 1/3, and a uniform draw on [−b, b] has variance b²/3.</details>
 
+
 # %% exercise="initialization.default-bounds" points=2
 def torch_default(fan_in: int) -> tuple[float, float, float]:
     """(weight bound, weight variance, bias bound) of a freshly built layer."""
@@ -392,7 +397,9 @@ predict(
 
 # %% demo="initialization.default-collapse" covers="initialization.torch-default"
 rows = demos.default_net(depth=30)
-reveal(f"{rows[-1, 0]:.3f}; but across the samples of the batch {rows[-1, 1]:.0e}", answer="about 0.02", key="initialization.default-collapse")
+reveal(
+    f"{rows[-1, 0]:.3f}; but across the samples of the batch {rows[-1, 1]:.0e}", answer="about 0.02", key="initialization.default-collapse"
+)
 explore(
     demos.default_collapse,
     alt="Standard deviation over depth in a ReLU net with torch's default: over all entries it settles at 0.02, across samples it falls to 1e-12",
@@ -418,6 +425,7 @@ explore(
 #
 # <details><summary>Hint 1</summary>One method of nn.Module walks through all submodules, however deep.</details>
 # <details><summary>Hint 2</summary>He-normal for torch is kaiming_normal_ with nonlinearity="relu"; compare modules with `is`.</details>
+
 
 # %% exercise="initialization.init-model" points=4
 def init_model(model: nn.Module, head: nn.Linear) -> nn.Module:
@@ -474,6 +482,7 @@ assert abs(top.weight.std().item() - 0.01) < 0.002 and not top.bias.any(), "the 
 # <details><summary>Hint 1</summary>Which function undoes the exponential in softmax? Which undoes the sigmoid?</details>
 # <details><summary>Hint 2</summary>A sample of class c costs −log p_c, and a share p_c of the samples is of class c.</details>
 
+
 # %% exercise="initialization.output-bias" points=3
 def softmax_prior(counts: np.ndarray) -> tuple[np.ndarray, float]:
     """Biases (C,) that predict the class frequencies, and the loss they start with."""
@@ -508,8 +517,8 @@ explore(
 )
 
 # %% [markdown]
-# **What to see.** The prior bias skips the twenty steps that the other net spends on learning "8s are rare". It does not make the rest faster. **Try** a scale of $10^{1}$: the loss starts above 100, and it takes
-# some thirty steps to come down to where small weights *begin*.
+# **What to see.** The prior bias skips the twenty steps that the other net spends on learning "8s are rare". It does not make the rest faster. **Try** a scale of $10^{1}$: the loss starts near 70 (near 120 with ten digits), and it takes the detector
+# some thirty steps to come down to where small weights *begin*. (After that the training loss falls fast: large output weights send large gradients into the hidden layer, and 64 units can memorize 1,600 images.)
 #
 # That last experiment raises a question. With logits of standard deviation 50 the softmax is saturated: one class has all the probability. You will often read that the gradients are tiny then. Choose, then run.
 
@@ -548,7 +557,7 @@ print(f"   scaled by 1/sqrt(100): {demos.stream(100, branch_std=0.1)[-1]:.2f},  
 # Two remedies, and both make the net start as a shallow one:
 #
 # - **Close the branches.** Zero the last layer of each: in a ResNet the weight $\gamma$ of the last BatchNorm, elsewhere the final projection. Each block starts as the identity and opens as its gradient asks for it.
-# - **Shrink the branches.** GPT-2 scales the projections that write into the stream by $1/\sqrt N$, so that all of them together add variance 1.
+# - **Shrink the branches.** GPT-2 scales the projections that write into the stream by $1/\sqrt N$, so that all of them together add no more variance than one unscaled branch would.
 #
 # Close *one* layer, the last. If two in a row are zero, the gradient of each is multiplied by the other's zero, and the branch stays shut for ever.
 #
@@ -565,6 +574,7 @@ print(f"   scaled by 1/sqrt(100): {demos.stream(100, branch_std=0.1)[-1]:.2f},  
 #
 # <details><summary>Hint 1</summary>Find the blocks with isinstance among all submodules; the model counts as one of its own modules.</details>
 # <details><summary>Hint 2</summary>The last entry of a branch is its BatchNorm; nn.init.zeros_ works on its weight.</details>
+
 
 # %% exercise="initialization.zero-init-residual" points=3
 def zero_init_residual(model: nn.Module) -> nn.Module:
@@ -600,6 +610,7 @@ assert net[1].branch[-1].weight.grad.abs().sum() > 0, "the last gamma must be ab
 #
 # <details><summary>Hint 1</summary>named_modules() gives names along with modules.</details>
 # <details><summary>Hint 2</summary>Variances of 2 · n_layer branches add up to 0.02² if each has 0.02² / (2 · n_layer).</details>
+
 
 # %% exercise="initialization.gpt2-init" points=3
 def gpt2_init(model: nn.Module, n_layer: int) -> nn.Module:
@@ -658,6 +669,7 @@ explore(
 # <details><summary>Hint 1</summary>Compute the factors, then look at the signs on the diagonal of R. Flipping a column of Q flips the matching row of R.</details>
 # <details><summary>Hint 2</summary>An (n, n) array times an (n,) array of signs scales columns.</details>
 
+
 # %% exercise="initialization.orthogonal-qr" points=3
 def orthogonal_from(G: np.ndarray) -> np.ndarray:
     """The orthogonal factor of G = QR with a positive diagonal of R: (n, n)."""
@@ -699,6 +711,7 @@ assert (np.diag(Q.T @ G) > 0).all(), "its diagonal must be positive: flip column
 #
 # <details><summary>Hint 1</summary>nn.Parameter registers a tensor as trainable; requires_grad_(False) works on a whole module.</details>
 # <details><summary>Hint 2</summary>x has in last; x Aᵀ has r last; times Bᵀ has out last. Multiply by α/r and add to the base.</details>
+
 
 # %% exercise="initialization.lora-linear" points=4
 class LoRALinear(nn.Module):
@@ -759,6 +772,7 @@ assert lora.B.grad.abs().sum() > 0, "B must get a gradient: A may not be zero as
 # <details><summary>Hint 1</summary>What gradient do two units get that have the same weights?</details>
 # <details><summary>Hint 2</summary>The root of 2 / in is the standard deviation of the layer with shape (out, in).</details>
 
+
 # %% exercise="initialization.fix-symmetry" points=3
 def init_mlp(sizes: list[int], rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Weights (out, in) and biases (out,) of every layer of a ReLU net."""
@@ -798,6 +812,7 @@ assert not any(b.any() for b in biases), "biases may start at 0"
 #
 # <details><summary>Hint 1</summary>Read the formula in the comment and give it its right name.</details>
 # <details><summary>Hint 2</summary>A kind with "xavier" in it depends on fan_out too.</details>
+
 
 # %% exercise="scratch.init-scale" points=2
 def init_scale(fan_in: int, fan_out: int, kind: str) -> float:
@@ -847,6 +862,7 @@ assert np.isclose(init_scale(10, 64, "xavier_uniform"), 0.284747, rtol=1e-4), "s
 #
 # <details><summary>Hint 1</summary>List what a right one promises, sentence by sentence. Each is one assert.</details>
 # <details><summary>Hint 2</summary>A large matrix that is not square; ratios rather than differences; compare two rows, two seeds, two calls.</details>
+
 
 # %% exercise="initialization.test-init" points=3
 def check_init(init: Callable[[int, int, int], np.ndarray]) -> None:

@@ -160,17 +160,20 @@ def initial_loss(task="1 % positives", log10_scale=-2.0):
         losses = first_steps(x, y, scale=10**log10_scale, prior=prior)
         starts.append(losses[0])
         ax.plot(losses, color=color, ls=style, label="bias log(base rate)" if prior else "bias 0")
-    ax.axhline(math.log(len(shares)), color="#555555", lw=1, ls=":")
-    ax.text(99, math.log(len(shares)) * 1.05, f"ln {len(shares)} = {math.log(len(shares)):.2f}", fontsize=9, ha="right", va="bottom", color="#555555")
-    if abs(entropy - math.log(len(shares))) > 0.05:
-        ax.axhline(entropy, color="#555555", lw=1, ls=":")
-        ax.text(99, entropy * 1.05, f"entropy of the base rates = {entropy:.3f}", fontsize=9, ha="right", va="bottom", color="#555555")
+    uniform = math.log(len(shares))
+    lines = {f"ln {len(shares)} = {uniform:.2f}": uniform}
+    if uniform - entropy > 0.05:
+        lines[f"entropy of the base rates = {entropy:.3f}"] = entropy
+    for text, level in lines.items():
+        ax.axhline(level, color="#555555", lw=1, ls=":")
+        ax.text(99, 1.05 * level, text, fontsize=9, ha="right", va="bottom", color="#555555")
     ax.set(yscale="log", xlim=(0, 100))
     low, high = ax.get_ylim()
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    figures.label(ax, "step", "cross-entropy (nats)", f"Output weights of std {10**log10_scale:.3g}: start at {starts[0]:.3g} or {starts[1]:.3g}")
+    title = f"Output weights of std {10**log10_scale:.3g}: start at {starts[0]:.3g} or {starts[1]:.3g}"
+    figures.label(ax, "step", "training loss (nats)", title)
     ax.legend(loc="best")
     return fig
 
