@@ -7,7 +7,7 @@ from typing import Any
 
 from autograder.errors import WireError
 from autograder.student.limits import Limits
-from autograder.student.wire import decode, encode
+from autograder.student.wire import decode_with_cost, encode
 
 _LENGTH = struct.Struct("<I")
 
@@ -38,7 +38,7 @@ class Channel:
             raise Ended from None
 
     def receive(self, deadline: float | None = None, *, tensors: bool = False) -> tuple[Any, int]:
-        """The next message and how many bytes it took.
+        """The next message and about how many bytes of memory it takes.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class Channel:
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         if length > self.limits.message:
             raise WireError(f"a message of {length} bytes, of at most {self.limits.message}")
-        return decode(self._read(length, deadline), limits=self.limits, tensors=tensors), length
+        return decode_with_cost(self._read(length, deadline), limits=self.limits, tensors=tensors)
 
     def _read(self, count: int, deadline: float | None) -> bytearray:
         data = bytearray()

@@ -22,7 +22,7 @@ class Limits:
     open_files : open descriptors
     threads : threads (the process can start no other process)
     message : bytes of one message
-    replies : bytes of all answers to one question
+    replies : bytes of memory that all answers to one question take
     nodes : values in one message, counting each element of a container
     depth : how deep a message nests
     oracle_calls : how often one call may ask an oracle

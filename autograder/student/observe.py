@@ -64,7 +64,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if value is None or type(value) in (bool, int, float, complex, str):
         return value
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
-        return plain(_tensor_to_array(value), depth)
+        return plain(tensor_to_array(value), depth)
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if isinstance(value, np.ndarray):
@@ -81,7 +81,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     raise NotPlainError(f"the result is of type {type(value).__name__}")
 
 
-def _tensor_to_array(value: Any) -> np.ndarray:
+def tensor_to_array(value: Any) -> np.ndarray:
+    """A torch tensor's values; bfloat16, which NumPy lacks, as float32."""
     value = value.detach().cpu()
     if str(value.dtype) == "torch.bfloat16":
         value = value.float()

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,8 @@ def kill_orphans(known: set[int]) -> None:
 
 def prepare(imports: Sequence[str] = ()) -> list[str]:
     """Import, warm, and freeze what the forks share."""
+    hooks: list[Callable] = []
+    os.register_at_fork = lambda *, before=None, after_in_parent=None, after_in_child=None: hooks.append(after_in_child)
     import matplotlib
 
     matplotlib.use("Agg")
@@ -200,6 +202,8 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
         module.display = display  # without a kernel, IPython's own prints
     if seccomp.supported():
         seccomp.compiled()
+    for hook in filter(None, hooks):  # once here in the place of once in every fork, where they cost as much as the fork
+        hook()
     gc.collect()
     gc.freeze()
     compact()

@@ -174,6 +174,16 @@ def test_a_flood_of_answers_is_cut(locked: Zygote, ask: Ask) -> None:
 
 
 @linux
+def test_answers_that_are_small_on_the_wire_and_large_in_memory_are_cut(locked: Zygote, ask: Ask) -> None:
+    limits = replace(Limits(), replies=16 * MB)
+    with locked.submission("", "def f(): return [[] for _ in range(10**5)]", name="a.b", limits=limits) as student:
+        student.load()
+        seen = ask(student, [()] * 10)
+    assert sum(o.error is None for o in seen) <= 6
+    assert seen[-1].error == "died"
+
+
+@linux
 def test_a_slow_drip_does_not_hold_the_judge(locked: Zygote, ask: Ask) -> None:
     source = f"{FORGE}\ndef f():\n    sock.send(struct.pack('<I', 10**6))\n    while True: sock.send(b'x'); time.sleep(0.05)"
     with locked.submission("", source, name="a.b", limits=replace(Limits(), call=0.5)) as student:

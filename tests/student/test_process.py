@@ -209,3 +209,9 @@ def test_probes_with_tensors_and_generators_travel(unlocked: Zygote) -> None:
         student.load()
         seen = student.ask(cloudpickle.dumps(probe), [Call((torch.ones(2), np.random.default_rng(0)))])
     assert np.array_equal(seen[0].value, 2 + np.random.default_rng(0).normal(size=2))
+
+
+def test_a_fork_computes_in_one_thread(unlocked: Zygote, observe_once: Once) -> None:
+    source = "import torch, threading\ndef f():\n    torch.ones(500, 500) @ torch.ones(500, 500)\n"
+    source += "    return [torch.get_num_threads(), threading.active_count()]"
+    assert observe_once(unlocked, source).value == [1, 1]
