@@ -31,6 +31,7 @@ from autograder.student.travel import Packed, pack
 MAX_LOSSES = 2
 MAX_LOSSES_OF_ALL = 4
 _START_SECONDS = 120
+_START = "from autograder.student import forks; forks.hold(); import sys; from autograder.student.zygote import main; main(sys.argv[1:])"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 #: Huge pages make a fork three times cheaper (see memory.py). The hash seed: the same scores on every run.
@@ -81,7 +82,7 @@ class Zygote:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM)
         options = self._options | {"home": self._home}
-        command = [sys.executable, "-P", "-m", "autograder.student.zygote", str(theirs.fileno()), json.dumps(options)]
+        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), json.dumps(options)]
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,

@@ -18,12 +18,12 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autograder.student import namespaces, seccomp
+from autograder.student import forks, namespaces, seccomp
 from autograder.student.limits import Limits
 from autograder.student.lock import Lock, adopt_orphans, clean_environment, keep_only, lock, separate
 from autograder.student.memory import compact
@@ -36,7 +36,7 @@ FIRST_UID, USERS = 2_000_000_000, 100_000
 
 
 def main(argv: list[str]) -> None:
-    """Entry point of `python -P -m autograder.student.zygote FD OPTIONS`."""
+    """Entry point: the number of the control socket, and options as JSON."""
     control = socket.socket(fileno=int(argv[0]))
     options = json.loads(argv[1])
     try:
@@ -181,8 +181,6 @@ def kill_orphans(known: set[int]) -> None:
 
 def prepare(imports: Sequence[str] = ()) -> list[str]:
     """Import, warm, and freeze what the forks share."""
-    hooks: list[Callable] = []
-    os.register_at_fork = lambda *, before=None, after_in_parent=None, after_in_child=None: hooks.append(after_in_child)
     import matplotlib
 
     matplotlib.use("Agg")
@@ -202,8 +200,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
         module.display = display  # without a kernel, IPython's own prints
     if seccomp.supported():
         seccomp.compiled()
-    for hook in filter(None, hooks):  # once here in the place of once in every fork, where they cost as much as the fork
-        hook()
+    forks.run_held()
     gc.collect()
     gc.freeze()
     compact()
@@ -224,7 +221,3 @@ def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None)
     else:
         lock(home, limits, how)
     Server(Channel(sock, limits), limits).run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
