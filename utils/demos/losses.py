@@ -27,7 +27,7 @@ def logit_gradients(z):
     return p - 1, -2 * (1 - p) ** 2 * p
 
 
-def ce_vs_squared(z=-4.0):
+def ce_vs_squared(z=-3.0):
     """The two penalties over p, and the size of their gradients over the logit."""
     fig, (left, right) = figures.new(ncols=2, height=3.6)
     p = np.linspace(0.005, 1, 400)
@@ -187,7 +187,7 @@ def dice_disc(smooth=1.0):
     right.loglog(pixels, slope, color=BLUE, marker="s")
     figures.label(left, "pixels of the missed disc (of 4096)", "loss", "Background predicted everywhere")
     figures.label(right, "pixels of the missed disc (of 4096)", "|dDice/dp| of one true pixel", f"smooth = {smooth:.1f}")
-    left.legend(loc="center right")
+    left.legend(loc="upper left")
     return fig
 
 
