@@ -1,5 +1,6 @@
 """The judge's side of a submission's process."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -31,6 +32,7 @@ from autograder.student.travel import Packed, pack
 MAX_LOSSES = 2
 MAX_LOSSES_OF_ALL = 4
 _START_SECONDS = 120
+_PREFIX, _STALE_SECONDS = "student-process-", 7 * 86400
 _START = "from autograder.student import forks; forks.hold(); import sys; from autograder.student.zygote import main; main(sys.argv[1:])"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -76,7 +78,8 @@ class Zygote:
         self.limits, self.sandbox = limits, sandbox
         self._options = {"sandbox": sandbox, "hidden": [*map(str, hidden), *_courses()], "imports": list(imports), "namespaces": namespaces}
         self._lock = threading.Lock()
-        self._home = tempfile.mkdtemp(prefix="student-")
+        _sweep()
+        self._home = tempfile.mkdtemp(prefix=_PREFIX)
         self._start()
 
     def _start(self) -> None:
@@ -136,6 +139,15 @@ class Zygote:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _sweep() -> None:
+    """Remove what graders left behind that were killed long ago."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            state = folder.lstat()
+            if state.st_uid == os.geteuid() and time.time() - state.st_mtime > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _courses() -> list[str]:
