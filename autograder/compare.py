@@ -107,12 +107,16 @@ def _value(want: np.ndarray, have: np.ndarray, rtol: float, atol: float) -> tupl
     if not wrong.any():
         return None
     if want.ndim == 0:
-        return "value", f"is {show(have)}, not {show(want)}"
+        return "value", "is {}, not {}".format(*_told_apart(have, want))
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return (
-        "value",
-        f"differs in {int(wrong.sum())} of {want.size} entries, first at {list(at)}: {show(have[at])} instead of {show(want[at])}",
-    )
+    one, other = _told_apart(have[at], want[at])
+    return "value", f"differs in {int(wrong.sum())} of {want.size} entries, first at {list(at)}: {one} instead of {other}"
+
+
+def _told_apart(have: Any, want: Any) -> tuple[str, str]:
+    """Two numbers as short text, in as many digits as it takes to see that they differ."""
+    short = show(have), show(want)
+    return short if short[0] != short[1] else (repr(np.asarray(have).item()), repr(np.asarray(want).item()))
 
 
 def kind_of(value: Any) -> str:

@@ -55,3 +55,10 @@ def test_the_dtype_counts_only_where_it_is_asked_for():
 
 def test_numbers_are_shown_as_people_write_them():
     assert show((np.array([1.0, 2.5]), 0.1 + 0.2, True)) == "(array([1. , 2.5]), 0.3, True)"
+
+
+def test_a_small_difference_is_shown_in_full():
+    (found,) = differences(22.0, 22.0 + 1e-6, 1e-9, 0)
+    assert found.text == "is 22.000001, not 22.0"
+    (found,) = differences(22.0, 22.0 + 1e-7, 1e-9, 0)
+    assert found.text == "is 22.0000001, not 22.0"
