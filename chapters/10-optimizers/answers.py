@@ -110,6 +110,31 @@ class SgdMomentum:
         b = lr * g if buf is None else mu * buf + lr * g
         return w - (lr * g + mu * b if nesterov else b), b
 
+    @trap("The first buffer averages: (1 − mu)·g. In torch it is g itself, and after that b ← mu·b + g.")
+    def averaging_at_the_first(w, g, buf, lr, mu=0.0, nesterov=False):
+        b = (1 - mu) * g if buf is None else mu * buf + g
+        return w - lr * (g + mu * b if nesterov else b), b
+
+    @trap("At the first step your buffer is 0, so nothing happens. It starts as g: b ← mu·0 + g.")
+    def first_buffer_zero(w, g, buf, lr, mu=0.0, nesterov=False):
+        b = np.zeros_like(g) if buf is None else mu * buf + g
+        return w - lr * (g + mu * b if nesterov else b), b
+
+    @trap("This velocity, mu·v − lr·g, has the learning rate inside (and a minus), so old gradients keep the rate they came with. Store plain gradients, b ← mu·b + g; multiply by lr only when you step.")
+    def velocity(w, g, buf, lr, mu=0.0, nesterov=False):
+        b = -lr * g if buf is None else mu * buf - lr * g
+        return w + (mu * b - lr * g if nesterov else b), b
+
+    @trap("You always make Nesterov's step. Without nesterov=True the step goes along b.")
+    def nesterov_always(w, g, buf, lr, mu=0.0, nesterov=False):
+        b = g.copy() if buf is None else mu * buf + g
+        return w - lr * (g + mu * b), b
+
+    @trap("Nesterov's direction is g + mu·b; yours lacks the fresh gradient g.")
+    def nesterov_without_the_gradient(w, g, buf, lr, mu=0.0, nesterov=False):
+        b = g.copy() if buf is None else mu * buf + g
+        return w - lr * (mu * b if nesterov else b), b
+
     @trap("With nesterov=True you still make plain momentum steps: the flag is ignored, or g + mu·b uses the buffer from before its update (which is the same thing). Update b first, then step along g + mu·b.")
     def nesterov_ignored(w, g, buf, lr, mu=0.0, nesterov=False):
         b = g.copy() if buf is None else mu * buf + g
@@ -211,6 +236,29 @@ def _rmsprop(w, g, v, lr, alpha=0.99, eps=1e-8):
     return w - lr * g / (np.sqrt(v) + eps), v
 
 
+def _both(ada=_adagrad, rms=_rmsprop):
+    class both:
+        adagrad_step = ada
+        rmsprop_step = rms
+
+    return both
+
+
+def _either(text, step, square=np.square, old=False, keep=False):
+    """A mistake that can be made in both methods or in one: three traps with one message. `old`: steps with the state from before."""
+
+    def ada(w, g, s, lr, eps=1e-10):
+        new = s + square(g)
+        return step(w, g, s if old else new, lr, eps), s if keep else new
+
+    def rms(w, g, v, lr, alpha=0.99, eps=1e-8):
+        new = alpha * v + (1 - alpha) * square(g)
+        return step(w, g, v if old else new, lr, eps), v if keep else new
+
+    return trap(text)(_both(ada, rms)), trap(text)(_both(ada=ada)), trap(text)(_both(rms=rms))
+
+
+_AVERAGES = "Your Adagrad averages. Adagrad adds up for ever, s ← s + g²: its strength for rare features and its flaw."
 _WIDE = (1.0, 1e-7, 1e2, 1e-3)
 _ZERO_THEN = [np.zeros(3), np.array([0.5, 0.0, -2.0]), np.array([1.0, 0.0, 1.0])]
 
@@ -254,15 +302,42 @@ class AdagradRmsprop:
         "tiny gradients, RMSprop": group([_run(scales=_WIDE, shapes=((4,), (2, 3)), lr=0.1, alpha=0.9), call(normal((4,)), _gradients(6, (4,), 1e-7), lr=0.1)], probe=_run_rmsprop),
     }
 
-    @trap("eps stands under the root here. sqrt(1e−8) = 1e−4 then dominates every gradient below it, and those weights hardly move. Add eps after the root.")
-    class eps_in_the_root:
-        def adagrad_step(w, g, s, lr, eps=1e-10):
-            s = s + g**2
-            return w - lr * g / np.sqrt(s + eps), s
-
-        def rmsprop_step(w, g, v, lr, alpha=0.99, eps=1e-8):
-            v = alpha * v + (1 - alpha) * g**2
-            return w - lr * g / np.sqrt(v + eps), v
+    (eps_in_the_root, eps_in_the_root_of_adagrad, eps_in_the_root_of_rmsprop) = _either(
+        "eps stands under the root here. sqrt(1e−8) = 1e−4 then dominates every gradient below it, and those weights hardly move. Add eps after the root.",
+        lambda w, g, s, lr, eps: w - lr * g / np.sqrt(s + eps),
+    )
+    (root_missing, root_missing_in_adagrad, root_missing_in_rmsprop) = _either(
+        "The root is missing: g/s has the unit 1/gradient, and large gradients make small steps. Divide by the root of the accumulator.",
+        lambda w, g, s, lr, eps: w - lr * g / (s + eps),
+    )
+    (no_eps, no_eps_in_adagrad, no_eps_in_rmsprop) = _either(
+        "Without eps a weight whose gradient has been 0 so far divides 0 by 0. Add eps to the root.",
+        lambda w, g, s, lr, eps: w - lr * g / np.sqrt(s),
+    )
+    (uphill, uphill_in_adagrad, uphill_in_rmsprop) = _either(
+        "This climbs: the gradient points uphill, so the step is subtracted.",
+        lambda w, g, s, lr, eps: w + lr * g / (np.sqrt(s) + eps),
+    )
+    (divides_first, divides_first_in_adagrad, divides_first_in_rmsprop) = _either(
+        "You divide by the accumulator before this step's g² is in it: at the first step that is a division by eps alone. Update the accumulator first.",
+        lambda w, g, s, lr, eps: w - lr * g / (np.sqrt(s) + eps),
+        old=True,
+    )
+    (old_state_returned, old_state_returned_by_adagrad, old_state_returned_by_rmsprop) = _either(
+        "You return the accumulator that came in, so nothing accumulates. Return the updated one.",
+        lambda w, g, s, lr, eps: w - lr * g / (np.sqrt(s) + eps),
+        keep=True,
+    )
+    (one_scale_for_all, one_scale_in_adagrad, one_scale_in_rmsprop) = _either(
+        "One accumulator for the whole array: the point of both methods is a scale per weight. Square elementwise and do not sum over the array.",
+        lambda w, g, s, lr, eps: w - lr * g / (np.sqrt(s) + eps),
+        square=lambda g: np.full_like(g, np.sum(g**2)),
+    )
+    (not_squared, not_squared_in_adagrad, not_squared_in_rmsprop) = _either(
+        "The accumulator collects |g| instead of g². Square first; the root at the end undoes it.",
+        lambda w, g, s, lr, eps: w - lr * g / (np.sqrt(s) + eps),
+        square=np.abs,
+    )
 
     @trap("Your RMSprop adds up without forgetting, so its rate dies as in Adagrad. The moving average alpha·v + (1 − alpha)·g² is the whole repair.")
     class rmsprop_sums:
@@ -280,13 +355,8 @@ class AdagradRmsprop:
             v = alpha * v + g**2
             return w - lr * g / (np.sqrt(v) + eps), v
 
-    @trap("Your Adagrad averages. Adagrad adds up for ever, s ← s + g²: its strength for rare features and its flaw.")
-    class adagrad_averages:
-        rmsprop_step = _rmsprop
-
-        def adagrad_step(w, g, s, lr, eps=1e-10):
-            s = 0.99 * s + 0.01 * g**2
-            return w - lr * g / (np.sqrt(s) + eps), s
+    adagrad_averages = trap(_AVERAGES)(_both(lambda w, g, s, lr, eps=1e-10: _rmsprop(w, g, s, lr, 0.99, eps)))
+    adagrad_averages_faster = trap(_AVERAGES)(_both(lambda w, g, s, lr, eps=1e-10: _rmsprop(w, g, s, lr, 0.9, eps)))
 
     @trap("alpha and 1 − alpha are swapped: your v remembers little more than one step. alpha weights the old value.")
     class alpha_swapped:
@@ -296,43 +366,15 @@ class AdagradRmsprop:
             v = (1 - alpha) * v + alpha * g**2
             return w - lr * g / (np.sqrt(v) + eps), v
 
-    @trap("You divide by the accumulator before this step's g² is in it: at the first step that is a division by eps alone. Update the accumulator first.")
-    class divides_first:
-        def adagrad_step(w, g, s, lr, eps=1e-10):
-            return w - lr * g / (np.sqrt(s) + eps), s + g**2
+    alpha_fixed = trap("alpha is always 0.99: use the argument.")(_both(rms=lambda w, g, v, lr, alpha=0.99, eps=1e-8: _rmsprop(w, g, v, lr, 0.99, eps)))
+
+    @trap("This corrects v for its start at 0, as Adam does. RMSprop as asked here has no correction: the first steps are long.")
+    class rmsprop_first_square_in_full:
+        adagrad_step = _adagrad
 
         def rmsprop_step(w, g, v, lr, alpha=0.99, eps=1e-8):
-            return w - lr * g / (np.sqrt(v) + eps), alpha * v + (1 - alpha) * g**2
-
-    @trap("The root is missing: g/s has the unit 1/gradient, and large gradients make small steps. Divide by the root of the accumulator.")
-    class root_missing:
-        def adagrad_step(w, g, s, lr, eps=1e-10):
-            s = s + g**2
-            return w - lr * g / (s + eps), s
-
-        def rmsprop_step(w, g, v, lr, alpha=0.99, eps=1e-8):
-            v = alpha * v + (1 - alpha) * g**2
-            return w - lr * g / (v + eps), v
-
-    @trap("One accumulator for the whole array: the point of both methods is a scale per weight. Square elementwise and do not sum over the array.")
-    class one_scale_for_all:
-        def adagrad_step(w, g, s, lr, eps=1e-10):
-            s = s + np.sum(g**2)
-            return w - lr * g / (np.sqrt(s) + eps), s
-
-        def rmsprop_step(w, g, v, lr, alpha=0.99, eps=1e-8):
-            v = alpha * v + (1 - alpha) * np.sum(g**2)
+            v = np.where(v == 0, g**2, alpha * v + (1 - alpha) * g**2)
             return w - lr * g / (np.sqrt(v) + eps), v
-
-    @trap("Without eps a weight whose gradient has been 0 so far divides 0 by 0. Add eps to the root.")
-    class no_eps:
-        def adagrad_step(w, g, s, lr, eps=1e-10):
-            s = s + g**2
-            return w - lr * g / np.sqrt(s), s
-
-        def rmsprop_step(w, g, v, lr, alpha=0.99, eps=1e-8):
-            v = alpha * v + (1 - alpha) * g**2
-            return w - lr * g / np.sqrt(v), v
 
     @right("in place on the state")
     class state_in_place:
@@ -587,6 +629,49 @@ class AdamStep:
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
         return w - lr * g / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+    @trap("You return the moments that came in, so nothing accumulates. Return the updated averages.")
+    def old_moments_returned(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        return _adam(w, g, m, v, t, lr, beta1, beta2, eps)[0], m, v
+
+    @trap("You multiply by 1 − beta^t where you should divide: the averages are too small at first and must grow.")
+    def correction_multiplies(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        return w - lr * (m * (1 - beta1**t)) / (np.sqrt(v * (1 - beta2**t)) + eps), m, v
+
+    @trap("The correction of v stands outside its root: sqrt(v)/(1 − beta2^t). Correct v first, then take the root.")
+    def correction_outside_the_root(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v) / (1 - beta2**t) + eps), m, v
+
+    @trap("One second moment for the whole array: v is kept per weight, from the elementwise square of g.")
+    def one_scale_for_all(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * np.sum(g**2)
+        return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+    @trap("v averages |g|; it must average g², so that the root has the size of a gradient.")
+    def not_squared(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * np.abs(g)
+        return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+    @trap("The betas in the averages are swapped: beta1 belongs to m, the average of g, beta2 to v, the average of g².")
+    def betas_swapped_in_the_averages(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta2 * m + (1 - beta2) * g
+        v = beta1 * v + (1 - beta1) * g**2
+        return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+    @trap("beta1 and beta2 have no effect in part of your code: 0.9 and 0.999 are written out. Use the arguments.")
+    def betas_written_out(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        return _adam_fixed_betas(w, g, m, v, t, lr, beta1, beta2, eps)
+
+    @trap("This climbs: the gradient points uphill, so the step is subtracted.")
+    def uphill(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        new = _adam(w, g, m, v, t, lr, beta1, beta2, eps)
+        return 2 * w - new[0], new[1], new[2]
 
     @trap("Without eps a weight whose gradient is exactly 0 divides 0 by 0. Add eps to the root.")
     def no_eps(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
