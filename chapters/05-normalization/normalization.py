@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | about 5 hours, 19 exercises |
+# | time | about 5 hours, 18 exercises |
 # | builds on | chapter 2 (layers and shapes), chapter 3 (the chain rule), chapter 4 (pre-activations and saturation) |
 # | you will be able to | normalize over any axes · keep running statistics and switch between train and eval · write a torch layer with parameters and buffers · derive BatchNorm's backward pass · combine statistics of several GPUs · place norms in a residual block · answer 22 interview questions |
 
@@ -62,6 +62,7 @@ figures.show(demos.two_grids(), alt="Two grids of 5 samples by 6 features. Batch
 # <details><summary>Hint 1</summary>Mean and variance have to line up with x again after the reduction: do not let the reduced axes disappear.</details>
 # <details><summary>Hint 2</summary>$\gamma\,(x-\mu)/\sqrt{\sigma^2+\varepsilon}+\beta$ with <code>keepdims=True</code> in both statistics.</details>
 
+
 # %% exercise="normalization.normalize" points=2
 def normalize(x: np.ndarray, axes: tuple[int, ...], gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """Standardize `x` over `axes`, then scale by `gamma` and shift by `beta`."""
@@ -87,7 +88,9 @@ assert abs(normalize(_x, (1,), np.ones(2), np.zeros(2))[2, 0] - 1) < 1e-4, "axes
 # output with $\varepsilon=10^{-5}$ under the root?
 
 # %%
-predict("Input std 1e-5, eps = 1e-5 under the root: what is the output's std?", ["about 1", "about 0.5", "about 0.003"], key="normalization.eps")
+predict(
+    "Input std 1e-5, eps = 1e-5 under the root: what is the output's std?", ["about 1", "about 0.5", "about 0.003"], key="normalization.eps"
+)
 
 # %%
 _inside, _outside = 1e-5 / np.sqrt(1e-10 + 1e-5), 1e-5 / (1e-5 + 1e-5)
@@ -139,7 +142,7 @@ explore(
 #
 # $$\text{running}\leftarrow(1-m)\cdot\text{running}+m\cdot\text{batch}$$
 #
-# Two conventions decide whether your numbers agree with PyTorch's:
+# Two conventions, both in the documentation of `nn.BatchNorm1d`, decide whether your numbers agree with PyTorch's:
 #
 # - **Momentum** $m$, 0.1 by default, is the weight of the *new* batch. Keras has it the other way round: its 0.99 is the weight of the old value.
 # - The output is normalized with the **population** variance, but `running_var` collects the **unbiased** one, larger by $n/(n-1)$. For the column $(1, 3)$: the output uses 1, the buffer gets 2.
@@ -157,6 +160,7 @@ explore(
 #
 # <details><summary>Hint 1</summary>You need two variances of the same batch. Which goes into the output, which into the buffer?</details>
 # <details><summary>Hint 2</summary>Axis 0 is the batch. <code>ddof=0</code> for the output, <code>ddof=1</code> for the buffer.</details>
+
 
 # %% exercise="normalization.batch-norm-train" points=3
 def batch_norm_train(
@@ -224,13 +228,14 @@ explore(
 #
 # - `batches`: a list of float arrays $(n_i, C)$, sizes may differ, each $n_i\ge2$. `x_eval`: float array $(k, C)$ with $k\ge1$.
 # - The running mean starts at 0, the running variance at 1. Conventions as above: population variance for the output, unbiased variance for the buffer, `momentum` is the weight of the new batch, `eps` under the root.
-# - Return `(outputs, eval_out, mean, var)`: the list of training outputs, the normalized `x_eval` (with the running statistics), and the final running mean and variance.
+# - Return `(outputs, eval_out, mean, var)`: the list of training outputs, the normalized `x_eval` (with the running statistics), and the final running mean and variance, each $(C,)$.
 # - NumPy or torch arithmetic, no ready-made normalization.
 #
 # One batch `[[1.0], [3.0]]`, `x_eval = [[1.2]]`, momentum 0.1: mean `[0.2]`, var `[1.1]`, `eval_out` is `[[0.9535]]`.
 #
 # <details><summary>Hint 1</summary>Write the loop over the batches first; evaluation is one line with what the loop has left.</details>
 # <details><summary>Hint 2</summary>In eval mode $\hat x=(x-\text{running mean})/\sqrt{\text{running var}+\varepsilon}$.</details>
+
 
 # %% exercise="thirty.bn-running" points=3
 def bn_train_eval(
@@ -272,6 +277,7 @@ assert np.allclose(_eval, 0.9535, atol=1e-4), "evaluation uses the running stati
 #
 # <details><summary>Hint 1</summary>Decide first which mean and variance to use; the last line is the same in both modes.</details>
 # <details><summary>Hint 2</summary>Reduce over axes (0, 2, 3); bring every per-channel array to shape (C, 1, 1) before it meets x.</details>
+
 
 # %% exercise="normalization.batch-norm-2d" points=4
 class BatchNorm2d:
@@ -325,6 +331,7 @@ assert np.array_equal(_layer.running_mean, _before), "eval mode moves nothing"
 #
 # <details><summary>Hint 1</summary>Two lines of the exercise above move into <code>register_buffer</code>. What may be recorded for backward, and what may not?</details>
 # <details><summary>Hint 2</summary><code>x.var(0)</code> of torch divides by $n-1$, <code>x.var(0, correction=0)</code> by $n$. Update the buffers under <code>torch.no_grad()</code>.</details>
+
 
 # %% exercise="normalization.bn-module" points=5
 class BatchNorm1d(nn.Module):
@@ -394,6 +401,7 @@ reveal(demos.batch_of_one(), answer="works", key="normalization.batch-of-one")
 # <details><summary>Hint 1</summary>A function may leave the first row alone and change the others.</details>
 # <details><summary>Hint 2</summary>Compare the batch's row $i$ with the result for the slice <code>X[i:i+1]</code>, which keeps the batch axis.</details>
 
+
 # %% exercise="fqa.batch-independence" points=2
 def rows_independent(f: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> bool:
     """Whether the result for each row of `X` is the same alone and inside the batch."""
@@ -425,7 +433,7 @@ assert rows_independent(nn.BatchNorm1d(3).double().eval(), _X), "eval mode: fixe
 predict("Eval-mode accuracy after 10 steps (train mode: 69 %)", ["about 69 %", "about 43 %", "about 90 %"], key="normalization.cliff")
 
 # %%
-_train, _eval = demos.cliff_curves(batch=32, momentum=0.1, shift=False, steps=10)[-1]
+_train, _eval = demos.cliff_curves(32, 0.1, False)[9]  # the tenth step
 reveal(f"train mode {_train:.0f} %, eval mode {_eval:.0f} %", answer="about 43 %", key="normalization.cliff")
 
 # %% demo="normalization.eval-cliff" covers="normalization.cu.cliff normalization.q.eval-collapse"
@@ -466,6 +474,7 @@ explore(
 # <details><summary>Hint 1</summary>Take the graph apart: x, mean, centred x, variance, 1/sqrt, xhat. Or use the formula above and check that columns sum to 0.</details>
 # <details><summary>Hint 2</summary>$d=\gamma\,dY$; subtract its mean and $\hat x$ times the mean of $d\hat x$; divide by the standard deviation.</details>
 
+
 # %% exercise="normalization.batch-norm-backward" points=4
 def batch_norm_backward(dY: np.ndarray, x: np.ndarray, gamma: np.ndarray, eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of train-mode BatchNorm with respect to x, gamma and beta."""
@@ -505,6 +514,7 @@ assert np.allclose(_dbeta, 1.0), "dbeta is the sum of dY"
 #
 # <details><summary>Hint 1</summary>The running mean was collected with the bias in its inputs. What would it be without?</details>
 # <details><summary>Hint 2</summary><code>running_mean -= bias</code>, then <code>layer.bias = None</code>. In train mode nothing has to be made up.</details>
+
 
 # %% exercise="normalization.drop-bias" points=3
 def drop_redundant_bias(model: nn.Sequential) -> nn.Sequential:
@@ -553,6 +563,7 @@ assert torch.allclose(_got.eval()(_x), _want, atol=1e-6), "eval outputs changed:
 # <details><summary>Hint 1</summary>The same code works for one, two, three or four axes if you always reduce the last one.</details>
 # <details><summary>Hint 2</summary>Axis −1 with <code>keepdims=True</code>, for mean and variance.</details>
 
+
 # %% exercise="normalization.layer-norm" points=2
 def layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """Normalize each vector along the last axis, then scale and shift its features."""
@@ -593,6 +604,7 @@ assert layer_norm(np.float32(_x), np.ones(3, np.float32), np.zeros(3, np.float32
 # <details><summary>Hint 1</summary>Read the name backwards: square, mean, root.</details>
 # <details><summary>Hint 2</summary>The denominator has shape $(\dots,1)$: one number a vector.</details>
 
+
 # %% exercise="normalization.rms-norm" points=2
 def rms_norm(x: np.ndarray, gamma: np.ndarray, eps: float = 1e-6) -> np.ndarray:
     """Divide each vector along the last axis by its root mean square and scale its features."""
@@ -632,6 +644,7 @@ assert np.allclose(rms_norm(np.zeros((1, 2)), np.ones(2)), 0.0), "zeros stay zer
 # <details><summary>Hint 1</summary>A reshape gives the groups an axis of their own.</details>
 # <details><summary>Hint 2</summary>Shape $(N, G, C/G, H, W)$, statistics over the last three axes, then back.</details>
 
+
 # %% exercise="normalization.group-norm" points=3
 def group_norm(x: np.ndarray, num_groups: int, gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """Normalize each block of neighbouring channels of each image, then scale and shift the channels."""
@@ -664,6 +677,7 @@ assert np.allclose(group_norm(_x, 4, np.ones(4), np.arange(4.0)).ravel(), np.ara
 #
 # <details><summary>Hint 1</summary><code>named_children()</code> shows one level. What do you do with a child that has children?</details>
 # <details><summary>Hint 2</summary>Replace with <code>setattr(parent, name, new)</code>; count down from <code>groups</code> until the remainder is 0.</details>
+
 
 # %% exercise="normalization.bn-to-gn" points=3
 def batchnorm_to_groupnorm(model: nn.Module, groups: int) -> nn.Module:
@@ -711,6 +725,7 @@ assert (_new[1].weight == 3).all(), "the learned scale is lost"
 # <details><summary>Hint 1</summary>What is the mean of $x^2$ in a shard whose mean and variance you know?</details>
 # <details><summary>Hint 2</summary>$\sigma^2=\sum_k\frac{n_k}{n}\left(\sigma_k^2+(\mu_k-\mu)^2\right)$ with $\mu=\sum_k\frac{n_k}{n}\mu_k$.</details>
 
+
 # %% exercise="normalization.sync-stats" points=2
 def sync_stats(means: np.ndarray, variances: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population variance of the union of K shards."""
@@ -748,6 +763,7 @@ assert np.allclose(_var, 18.75), "two shards without spread, but with different 
 #
 # <details><summary>Hint 1</summary>Draw the two arrows that meet in the plus sign. Which of them passes the norm?</details>
 # <details><summary>Hint 2</summary>The two formulas above are the two lines.</details>
+
 
 # %% exercise="normalization.norm-placement" points=2
 def sublayer(
@@ -793,7 +809,7 @@ explore(
 # first as the motivation, the second as the evidence.
 #
 # Two habits to drop. **Heavy dropout on top of BatchNorm**: batch statistics are noisy, and the noise regularizes mildly (less so with large batches), so a BatchNorm network needs less dropout. Dropout directly *before* a BatchNorm also changes the variance
-# between train and eval, so the stored statistics no longer fit; right after it, strong dropout often hurts as well. **BatchNorm for sequences of varying length**: over time steps the batch statistics are ill-defined; use LayerNorm or RMSNorm.
+# between train and eval, so the stored statistics no longer fit (Li et al. 2019); right after it, strong dropout often hurts as well. **BatchNorm for sequences of varying length**: over time steps the batch statistics are ill-defined; use LayerNorm or RMSNorm.
 #
 # ## Debug clinic
 #
@@ -816,6 +832,7 @@ explore(
 #
 # <details><summary>Hint 1</summary>In which mode is the model at the start of epoch 2?</details>
 # <details><summary>Hint 2</summary>A mode stays in force until somebody changes it.</details>
+
 
 # %% exercise="normalization.fix-train-eval" points=3
 def fit(model: nn.Module, train: list, val: list, epochs: int, opt: torch.optim.Optimizer) -> list[float]:
@@ -875,6 +892,7 @@ assert _flags[3:] == ["train", "train", "eval"], f"modes of epoch 2: {_flags[3:]
 # <details><summary>Hint 1</summary>Print <code>backbone.state_dict()</code> before and after. Which entries moved?</details>
 # <details><summary>Hint 2</summary><code>requires_grad=False</code> speaks to the optimizer. Running statistics are not moved by the optimizer.</details>
 
+
 # %% exercise="normalization.fix-frozen-backbone" points=3
 def train_head(backbone: nn.Module, head: nn.Module, batches: list, opt: torch.optim.Optimizer) -> list[float]:
     """Train a head on a frozen backbone; the loss of each step."""
@@ -933,6 +951,7 @@ assert not _moved, f"these entries of the backbone moved: {_moved}"
 # <details><summary>Hint 1</summary>float32 keeps about 7 digits. How many digits has $3000^2$, and how large is the variance you are after?</details>
 # <details><summary>Hint 2</summary>Make the numbers small before you square them.</details>
 
+
 # %% exercise="normalization.fix-cancellation" points=3
 def token_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """LayerNorm over the last axis."""
@@ -977,6 +996,7 @@ assert np.allclose(_near, _far, atol=1e-2), f"an offset of 8192 changes the resu
 #
 # <details><summary>Hint 1</summary>Which inputs make a mistake visible? gamma 1, beta 0, momentum 0.1 and eps 1e-5 hide several.</details>
 # <details><summary>Hint 2</summary>Compute all three results yourself, in both modes, for $N=5$, $C=3$, momentum 0.3 and eps 0.2.</details>
+
 
 # %% exercise="normalization.test-batch-norm" points=4
 def check_batch_norm(batch_norm: Callable) -> None:

@@ -1,6 +1,7 @@
 """Figures and experiments of chapter 5, normalization."""
 
 import copy
+from functools import cache
 
 import numpy as np
 import torch
@@ -116,6 +117,7 @@ def accuracy(model, x, y, training):
         return (model(x).argmax(1) == y).double().mean().item()
 
 
+@cache
 def cliff_curves(batch, momentum, shift, steps=50):
     """Test accuracy in train and in eval mode after each of the first steps."""
     split = data.digits()
@@ -232,7 +234,7 @@ def batch_of_one():
 
 
 def outcome(layer, x):
-    """"works", or the name of the error."""
+    """Say that a layer works, or name the error that it raises."""
     try:
         layer(x)
     except ValueError as error:
