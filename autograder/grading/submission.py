@@ -45,17 +45,18 @@ def read_bytes(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NotebookError(f"There is no file {path.name}.") from None
-    except OSError as error:
-        raise NotebookError(f"The file {path.name} cannot be read ({error.strerror}).") from None
-    with open(descriptor, "rb") as file:
+    except (OSError, ValueError) as error:
+        raise NotebookError(f"The file {path.name} cannot be read ({getattr(error, 'strerror', error)}).") from None
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise NotebookError(f"{path.name} is not a regular file.")
         if found.st_size > MAX_BYTES:
-            raise NotebookError(
-                f"The file {path.name} has {found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read. Clear its outputs."
-            )
-        return file.read(MAX_BYTES + 1)
+            raise NotebookError(f"The file {path.name} has {found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read. Clear its outputs.")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def digest(path: Path) -> str:

@@ -1,0 +1,185 @@
+"""Many submissions: the gradebook, the pages, what is done again and what is not."""
+
+import json
+import os
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from datetime import datetime
+
+import pytest
+from course import CHAPTER, RIGHT, SQUARE, hand_in, recorded
+
+from autograder.course import chapters
+from autograder.errors import CourseError
+from autograder.grading import batch as module
+from autograder.grading import worker
+from autograder.grading.batch import Options, grade_course
+from autograder.grading.pool import run_jobs
+from autograder.grading.settings import Settings
+from autograder.grading.timestamps import handed_in, parse_time
+
+FULL = {"mini-double": 2.0, "mini-root": 3.0, "mini-quiz": 2.0}
+
+
+class Here(Executor):
+    """Runs jobs at once, in this process."""
+
+    def submit(self, work, /, *args, **kwargs):
+        future = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture
+def grade(course, bench, monkeypatch):
+    monkeypatch.chdir(course)
+    monkeypatch.setitem(worker._benches, (os.getpid(), "none"), bench)
+
+    def run(**more):
+        return grade_course(Settings(course), list(chapters(course).values()), Options(sandbox="none", make=lambda n: Here(), **more))
+
+    return run
+
+
+def of(course, student):
+    return {cell: score for (who, cell), score in recorded(course).items() if who == student}
+
+
+def test_grades_pages_and_notebooks_are_written(course, grade):
+    hand_in(course, "ann", RIGHT)
+    hand_in(course, "bob", {"mini.double": SQUARE})
+    hand_in(course, "cyd", b"{damaged")
+    (course / "submitted" / "dan" / CHAPTER).mkdir(parents=True)
+    batch = grade()
+    assert [e.state for e in batch.entries] == ["graded"] * 4
+    assert of(course, "ann") == FULL
+    assert of(course, "bob") == of(course, "cyd") == of(course, "dan") == dict.fromkeys(FULL, 0.0)
+    assert "This is the square." in (course / "feedback" / "bob" / CHAPTER / "mini.html").read_text()
+    assert "damaged" in (course / "feedback" / "cyd" / CHAPTER / "mini.html").read_text()
+    assert "There is no file mini.ipynb" in (course / "feedback" / "dan" / CHAPTER / "mini.html").read_text()
+    assert json.loads((course / "autograded" / "ann" / CHAPTER / "mini.ipynb").read_text())["nbformat"] == 4
+
+
+def test_only_what_changed_is_graded_again(course, grade):
+    hand_in(course, "ann", RIGHT)
+    hand_in(course, "bob", RIGHT)
+    grade()
+    hand_in(course, "bob", {})
+    assert [e.state for e in grade().entries] == ["unchanged", "graded"]
+    assert [e.state for e in grade(force=True).entries] == ["graded", "graded"]
+    assert of(course, "bob") == dict.fromkeys(FULL, 0.0)
+
+
+def test_what_is_missing_in_the_gradebook_or_on_disk_is_graded_again(course, grade):
+    hand_in(course, "ann", RIGHT)
+    grade()
+    (course / "feedback" / "ann" / CHAPTER / "mini.html").unlink()
+    assert grade().entries[0].state == "graded"
+    import sqlite3
+
+    with sqlite3.connect(course / "gradebook.db") as db:
+        db.execute("update grade set auto_score = 0")
+    assert grade().entries[0].state == "graded"
+    assert of(course, "ann") == FULL
+
+
+def test_an_unknown_student_or_chapter_is_named(course, grade):
+    hand_in(course, "annette", RIGHT)
+    with pytest.raises(CourseError, match="Did you mean 'annette'"):
+        grade(students=("anette",))
+    from autograder.course import find_chapter
+
+    with pytest.raises(CourseError, match="Did you mean 'mini'"):
+        find_chapter(course, "minni")
+
+
+def test_a_failure_of_the_grader_is_told_and_costs_nobody_else(course, grade, monkeypatch):
+    hand_in(course, "ann", RIGHT)
+    hand_in(course, "bob", RIGHT)
+
+    def fails_for_ann(job):
+        if job.student == "ann":
+            raise ZeroDivisionError("a bug")
+        return worker.grade_job(job)
+
+    monkeypatch.setattr(module, "grade_job", fails_for_ann)
+    batch = grade()
+    assert [e.state for e in batch.entries] == ["failed", "graded"]
+    assert "a bug" in batch.entries[0].why
+    monkeypatch.undo()
+
+
+def test_a_failed_submission_is_tried_again(course, grade, monkeypatch):
+    hand_in(course, "ann", RIGHT)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "grade_job", lambda job: 1 / 0)
+        assert grade().entries[0].state == "failed"
+    assert grade().entries[0].state == "graded"
+    assert of(course, "ann") == FULL
+
+
+def test_late_work_and_what_graders_gave_by_hand(course, grade):
+    from nbgrader.api import Gradebook
+
+    hand_in(course, "ann", RIGHT)
+    (course / "submitted" / "ann" / CHAPTER / "timestamp.txt").write_text("2026-03-02 10:00:00 UTC")
+    config = course / "nbgrader_config.py"
+    config.write_text(config.read_text() + '\nc.LateSubmissionPlugin.penalty_method = "zero"\n')
+    url = f"sqlite:///{course / 'gradebook.db'}"
+    with Gradebook(url, "dlcourse") as gradebook:
+        gradebook.update_or_create_assignment(CHAPTER, duedate="2026-03-01 10:00:00")
+    grade()
+    with Gradebook(url, "dlcourse") as gradebook:
+        submission = gradebook.find_submission(CHAPTER, "ann")
+        assert (submission.score, submission.total_seconds_late) == (7.0, 86400.0)
+        assert submission.late_submission_penalty == 7.0
+        gradebook.find_grade("mini-root", "mini", CHAPTER, "ann").manual_score = 1.0
+        gradebook.db.commit()
+    grade(force=True)
+    with Gradebook(url, "dlcourse") as gradebook:
+        grade_ = gradebook.find_grade("mini-root", "mini", CHAPTER, "ann")
+        assert (grade_.auto_score, grade_.manual_score, grade_.needs_manual_grade) == (3.0, 1.0, True)
+    assert "A grader gave 1 points by hand" in (course / "feedback" / "ann" / CHAPTER / "mini.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "x", "1" * 5000, "9999-99-99", "00", "1e400", "2026-01-01 00:00:00 Nowhere/Else", "\x00", "1201-01-01", "12:61"])
+def test_a_time_that_is_none_is_ignored(tmp_path, text):
+    (tmp_path / "timestamp.txt").write_text(text)
+    found, strange = handed_in(tmp_path)
+    assert found is None or found.year >= 2000
+    assert strange or found
+
+
+def test_times_are_read_as_nbgrader_reads_them(tmp_path):
+    assert parse_time("2026-03-02 10:00:00 UTC") == datetime(2026, 3, 2, 10)
+    assert parse_time("2026-03-02T10:00:00+02:00") == datetime(2026, 3, 2, 8)
+    (tmp_path / "timestamp.txt").write_text("2190-01-01 00:00:00 UTC")
+    assert "future" in handed_in(tmp_path)[1]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "timestamp.txt").symlink_to(tmp_path / "timestamp.txt")
+    assert handed_in(tmp_path / "x")[0] is None
+
+
+def test_two_runs_at_once_are_refused(course, grade):
+    hand_in(course, "ann", RIGHT)
+    with module._alone(Settings(course)), pytest.raises(CourseError, match="Another"):
+        grade()
+
+
+def _work(n):
+    if n == 3:
+        os._exit(1)
+    time.sleep(0.05)
+    if n == 5:
+        raise ValueError("five")
+    return n * n
+
+
+def test_a_dying_worker_loses_no_job():
+    results = dict(run_jobs(range(8), _work, 2, ProcessPoolExecutor))
+    assert {k: v for k, v in results.items() if k not in (3, 5)} == {n: n * n for n in range(8) if n not in (3, 5)}
+    assert isinstance(results[3], RuntimeError)
+    assert isinstance(results[5], ValueError)
