@@ -120,8 +120,8 @@ def accuracy(model, x, y, training):
 @cache
 def cliff_curves(batch, momentum, shift, steps=50):
     """Test accuracy in train and in eval mode after each of the first steps."""
-    split = data.digits()
-    x, y, x_test, y_test = map(torch.tensor, split)
+    x, y, x_test, y_test = map(torch.tensor, data.digits())
+    x_test, y_test = x_test[:200], y_test[:200]
     torch.manual_seed(0)
     model, rng = SmallNet(momentum), torch.Generator().manual_seed(1)
     opt = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -145,7 +145,7 @@ def eval_cliff(batch=32, momentum=0.1, shift=False):
     steps = np.arange(1, len(curves) + 1)
     ax.plot(steps, curves[:, 0], color=figures.COLORS[0], ls="-", label="train mode: statistics of the batch")
     ax.plot(steps, curves[:, 1], color=figures.COLORS[2], ls="--", label="eval mode: running statistics")
-    figures.label(ax, "training step", "test accuracy (%)", f"after 10 steps: {curves[9, 0]:.0f} % against {curves[9, 1]:.0f} %")
+    figures.label(ax, "training step", "test accuracy (%)", f"after 10 steps: {curves[9, 0]:.1f} % against {curves[9, 1]:.1f} %")
     ax.set(ylim=(0, 102))
     ax.legend(loc="lower right")
     return fig
