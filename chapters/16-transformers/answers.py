@@ -79,7 +79,11 @@ def holes(*shape, empty, seed=0):
     "transformers.sdpa",
     names="sdpa",
     covers=["transformers.sdpa", "transformers.sqrt-dk", "transformers.tq01", "transformers.fig-sdpa", "bank.tq09", "thirty.tq12"],
-    forbid=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"],
+    forbid=[
+        "torch.nn.functional.scaled_dot_product_attention",
+        "torch.nn.MultiheadAttention",
+        "torch.nn.functional.multi_head_attention_forward",
+    ],
     keeps_dtype=True,
 )
 class Sdpa:
@@ -157,12 +161,19 @@ class Sdpa:
         w = quiet(masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, None if mask is None else ~mask))
         return w @ v, w
 
+    @trap("The mask is read the wrong way round. Here True means that the query may attend to the key, as in torch's SDPA.")
+    def mask_inverted_naive(q, k, v, mask=None):
+        w = masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, None if mask is None else ~mask)
+        return w @ v, w
+
     @trap("A row with no allowed key is NaN: softmax over -inf only is 0/0. Return zero weights for such rows.")
     def nan_rows(q, k, v, mask=None):
         w = masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, mask)
         return w @ v, w
 
-    @trap("A finite fill hides the NaN: in a row with no allowed key it spreads the weight evenly over forbidden keys. Such rows must be 0.")
+    @trap(
+        "A finite fill hides the NaN: in a row with no allowed key it spreads the weight evenly over forbidden keys. Such rows must be 0."
+    )
     def finite_fill(q, k, v, mask=None):
         w = masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, mask, fill=-1e9)
         return w @ v, w
@@ -174,6 +185,13 @@ class Sdpa:
             e = e * mask
         total = e.sum(-1, keepdim=True)
         w = e / torch.where(total == 0, torch.ones_like(total), total)
+        return w @ v, w
+
+    @trap("exp overflows for large scores and inf/inf is NaN. Subtract the row maximum first, or use torch.softmax.")
+    def no_maximum_naive(q, k, v, mask=None):
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        e = torch.exp(scores if mask is None else scores.masked_fill(~mask, -INF))
+        w = e / e.sum(-1, keepdim=True)
         return w @ v, w
 
     @right("masked_fill, then zero the empty rows")
@@ -241,7 +259,9 @@ class CausalMask:
     def upper(T_q, T_k):
         return torch.ones(T_q, T_k, dtype=torch.bool).triu(T_k - T_q)
 
-    @trap("True marks the forbidden keys here, the convention of nn.MultiheadAttention. In this course (and in SDPA) True means: may attend.")
+    @trap(
+        "True marks the forbidden keys here, the convention of nn.MultiheadAttention. In this course (and in SDPA) True means: may attend."
+    )
     def true_is_forbidden(T_q, T_k):
         return torch.ones(T_q, T_k, dtype=torch.bool).triu(T_k - T_q + 1)
 
@@ -478,10 +498,23 @@ class Rope:
         return torch.view_as_real(z).flatten(-2).to(x.dtype)
 
     cases = {
-        "values": [rope_calls(), call(t(2, 3, 5, 8, seed=1), torch.arange(5)), call(t(6, 6, seed=2), torch.arange(6)), call(t(2, 1, 4, 2, seed=9), torch.arange(4))],
-        "offset": [call(t(1, 2, 2, 6, seed=3), at(17, 18)), call(t(4, 8, seed=4), at(9, 2, 30, 2)), call(t(2, 1, 4, seed=5), at(7)), call(t(2, 3, 10, seed=6), at(3, 4, 5))],
+        "values": [
+            rope_calls(),
+            call(t(2, 3, 5, 8, seed=1), torch.arange(5)),
+            call(t(6, 6, seed=2), torch.arange(6)),
+            call(t(2, 1, 4, 2, seed=9), torch.arange(4)),
+        ],
+        "offset": [
+            call(t(1, 2, 2, 6, seed=3), at(17, 18)),
+            call(t(4, 8, seed=4), at(9, 2, 30, 2)),
+            call(t(2, 1, 4, seed=5), at(7)),
+            call(t(2, 3, 10, seed=6), at(3, 4, 5)),
+        ],
         "base": [call(t(1, 2, 3, 6, seed=7), at(1, 2, 5), 100.0), call(t(3, 8, seed=8), at(0, 11, 4), base=500.0)],
-        "dtype": [call(t(2, 3, 4, 6, seed=10, dtype=torch.float32), at(0, 1, 2, 3)), call(t(3, 4, seed=11, dtype=torch.float32), at(5, 21, 6))],
+        "dtype": [
+            call(t(2, 3, 4, 6, seed=10, dtype=torch.float32), at(0, 1, 2, 3)),
+            call(t(3, 4, seed=11, dtype=torch.float32), at(5, 21, 6)),
+        ],
     }
 
     @trap("Pair i turns by p * base^(-2i/d). The factor 2 is missing, so the slow pairs turn too fast.")
@@ -500,7 +533,9 @@ class Rope:
     def degrees(x, positions, base=10000.0):
         return rotate(x, positions, base, angle=lambda i, d, b: b ** (-2 * i / d) * math.pi / 180)
 
-    @trap("You pair x_i with x_{i+d/2}, the layout of Hugging Face's LLaMA. It works too, but weights do not carry over. Here pairs are adjacent.")
+    @trap(
+        "You pair x_i with x_{i+d/2}, the layout of Hugging Face's LLaMA. It works too, but weights do not carry over. Here pairs are adjacent."
+    )
     def halves(x, positions, base=10000.0):
         return rotate(x, positions, base, layout="halves")
 
@@ -582,18 +617,27 @@ class Multihead:
         return torch.func.functional_call(heads, weights, (x_q, x_kv, x_kv), {"need_weights": False, "attn_mask": forbidden})[0]
 
     cases = {
-        "self": [heads_case(2, 5, None, 12, 3, 1), heads_case(1, 4, None, 8, 4, 2), heads_case(3, 1, None, 6, 2, 3), heads_case(2, 4, None, 16, 4, 7)],
+        "self": [
+            heads_case(2, 5, None, 12, 3, 1),
+            heads_case(1, 4, None, 8, 4, 2),
+            heads_case(3, 1, None, 6, 2, 3),
+            heads_case(2, 4, None, 16, 4, 7),
+        ],
         "cross": [heads_case(2, 3, 5, 12, 4, 4), heads_case(1, 6, 2, 12, 3, 5), heads_case(2, 4, 4, 8, 2, 6)],
         "mask": [
             heads_case(2, 5, None, 12, 3, 8, mask=tril(5)),
             heads_case(2, 3, 6, 8, 2, 9, mask=allowed(3, 6, seed=5)),
             heads_case(3, 4, 5, 12, 4, 10, mask=allowed(3, 1, 1, 5, seed=6)),
         ],
-        "gradients": group([heads_case(2, 3, 4, 6, 3, 11, mask=allowed(3, 4, seed=7)), heads_case(1, 4, 3, 8, 2, 12)], probe=mha_with_gradients),
+        "gradients": group(
+            [heads_case(2, 3, 4, 6, 3, 11, mask=allowed(3, 4, seed=7)), heads_case(1, 4, 3, 8, 2, 12)], probe=mha_with_gradients
+        ),
         "dtype": [heads_case(2, 3, 5, 8, 2, 13, dtype=torch.float32), heads_case(2, 4, None, 12, 3, 14, mask=tril(4), dtype=torch.float32)],
     }
 
-    @trap("view(B, h, T, d_h) cuts across tokens. The feature axis splits: reshape to (B, T, h, d_h) first, then transpose to (B, h, T, d_h).")
+    @trap(
+        "view(B, h, T, d_h) cuts across tokens. The feature axis splits: reshape to (B, T, h, d_h) first, then transpose to (B, h, T, d_h)."
+    )
     def view_without_transpose(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
         (B, T, D), S = x_q.shape, x_kv.shape[1]
         q, k, v = (z.reshape(B, n_heads, n, D // n_heads) for z, n in ((x_q @ W_q.T, T), (x_kv @ W_k.T, S), (x_kv @ W_v.T, S)))
@@ -604,7 +648,9 @@ class Multihead:
         q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
         return attend(q, k, v, mask, x_q.shape[-1] ** -0.5).transpose(1, 2).flatten(2) @ W_o.T
 
-    @trap("Merging (B, h, T, d_h) straight into (B, T, D) mixes tokens. Transpose back to (B, T, h, d_h) before you merge the last two axes.")
+    @trap(
+        "Merging (B, h, T, d_h) straight into (B, T, D) mixes tokens. Transpose back to (B, T, h, d_h) before you merge the last two axes."
+    )
     def merge_without_transpose(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
         q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
         return attend(q, k, v, mask).reshape(x_q.shape) @ W_o.T
@@ -641,6 +687,16 @@ class Multihead:
     def one_head(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
         q, k, v = to_heads(x_q @ W_q.T, 1), to_heads(x_kv @ W_k.T, 1), to_heads(x_kv @ W_v.T, 1)
         return attend(q, k, v, mask).transpose(1, 2).flatten(2) @ W_o.T
+
+    @trap("The scores are not scaled. Divide them by the square root of a head's width, d_model/h.")
+    def not_scaled(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
+        q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
+        return attend(q, k, v, mask, 1.0).transpose(1, 2).flatten(2) @ W_o.T
+
+    @trap("The mask is accepted and never used: forbidden keys keep their weight.")
+    def mask_not_used(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
+        q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
+        return attend(q, k, v).transpose(1, 2).flatten(2) @ W_o.T
 
     @right("one head after another")
     def head_by_head(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
@@ -790,7 +846,9 @@ class Swiglu:
             ],
             probe=ffn_of,
         ),
-        "any leading shape": group([ffn_case(D=3, F=7, seed=11), ffn_case(2, 3, D=4, F=4, seed=16), ffn_case(2, 1, 3, D=5, F=2, seed=21)], probe=ffn_of),
+        "any leading shape": group(
+            [ffn_case(D=3, F=7, seed=11), ffn_case(2, 3, D=4, F=4, seed=16), ffn_case(2, 1, 3, D=5, F=2, seed=21)], probe=ffn_of
+        ),
         "hidden width": group([call(d) for d in (96, 100, 128, 768, 1024, 4096, 5, 7)], probe=hidden_of),
         "float32": group([ffn_case(3, D=6, F=9, seed=31, dtype=torch.float32)], probe=ffn_of),
     }
@@ -844,7 +902,7 @@ class Swiglu:
         def swiglu_hidden(d_model):
             return 4 * d_model
 
-    @trap("8d/3 is rounded to the nearest integer. Round down.")
+    @trap("8d/3 is not rounded down. The width is its floor, which int() or // gives.")
     class rounded:
         swiglu_ffn = swiglu_right.swiglu_ffn
 
@@ -897,8 +955,15 @@ def ffn_with(x, params, act=F.gelu):
 
 def block_case(B, T, D, width, n_heads, seed, mask=None, dtype=torch.float64):
     params = {n: t(D, D, seed=seed + i, scale=0.5) for i, n in enumerate(["W_q", "W_k", "W_v", "W_o"])}
-    params |= {n: t(D, seed=seed + 10 + i) + (n.endswith("weight")) for i, n in enumerate(["ln1_weight", "ln1_bias", "ln2_weight", "ln2_bias"])}
-    params |= {"W_1": t(width, D, seed=seed + 20, scale=0.7), "b_1": t(width, seed=seed + 21), "W_2": t(D, width, seed=seed + 22), "b_2": t(D, seed=seed + 23)}
+    params |= {
+        n: t(D, seed=seed + 10 + i) + (n.endswith("weight")) for i, n in enumerate(["ln1_weight", "ln1_bias", "ln2_weight", "ln2_bias"])
+    }
+    params |= {
+        "W_1": t(width, D, seed=seed + 20, scale=0.7),
+        "b_1": t(width, seed=seed + 21),
+        "W_2": t(D, width, seed=seed + 22),
+        "b_2": t(D, seed=seed + 23),
+    }
     x = t(B, T, D, seed=seed + 30, scale=1.5) + 0.5
     return call(x.to(dtype), {n: p.to(dtype) for n, p in params.items()}, n_heads, mask)
 
@@ -914,8 +979,14 @@ def block_gradients(submission, x, params, n_heads, mask=None):
     "transformers.pre-ln-block",
     names="pre_ln_block",
     covers=[
-        "transformers.pre-ln-attn", "transformers.pre-ln-ffn", "transformers.fig-block", "transformers.block-idea",
-        "transformers.layernorm", "transformers.tq09", "transformers.tq10", "transformers.ffn",
+        "transformers.pre-ln-attn",
+        "transformers.pre-ln-ffn",
+        "transformers.fig-block",
+        "transformers.block-idea",
+        "transformers.layernorm",
+        "transformers.tq09",
+        "transformers.tq10",
+        "transformers.ffn",
     ],
     forbid=["torch.nn.TransformerEncoderLayer", "torch.nn.TransformerEncoder", "torch.nn.Transformer", "torch.nn.TransformerDecoderLayer"],
 )
@@ -925,16 +996,29 @@ class PreLnBlock:
         layer = nn.TransformerEncoderLayer(D, n_heads, width, 0.0, "gelu", norm_first=True, batch_first=True, dtype=x.dtype)
         zero = torch.zeros(3 * D, dtype=x.dtype)
         weights = {
-            "self_attn.in_proj_weight": torch.cat([params["W_q"], params["W_k"], params["W_v"]]), "self_attn.in_proj_bias": zero,
-            "self_attn.out_proj.weight": params["W_o"], "self_attn.out_proj.bias": zero[:D],
-            "linear1.weight": params["W_1"], "linear1.bias": params["b_1"], "linear2.weight": params["W_2"], "linear2.bias": params["b_2"],
-            "norm1.weight": params["ln1_weight"], "norm1.bias": params["ln1_bias"], "norm2.weight": params["ln2_weight"], "norm2.bias": params["ln2_bias"],
+            "self_attn.in_proj_weight": torch.cat([params["W_q"], params["W_k"], params["W_v"]]),
+            "self_attn.in_proj_bias": zero,
+            "self_attn.out_proj.weight": params["W_o"],
+            "self_attn.out_proj.bias": zero[:D],
+            "linear1.weight": params["W_1"],
+            "linear1.bias": params["b_1"],
+            "linear2.weight": params["W_2"],
+            "linear2.bias": params["b_2"],
+            "norm1.weight": params["ln1_weight"],
+            "norm1.bias": params["ln1_bias"],
+            "norm2.weight": params["ln2_weight"],
+            "norm2.bias": params["ln2_bias"],
         }
         weights = {n: w.to(x.dtype) for n, w in weights.items()}
         return torch.func.functional_call(layer, weights, (x,), {"src_mask": None if mask is None else ~mask})
 
     cases = {
-        "values": [block_case(2, 5, 12, 20, 3, 1), block_case(1, 3, 8, 8, 4, 2), block_case(3, 1, 6, 9, 2, 3), block_case(1, 6, 4, 16, 1, 4)],
+        "values": [
+            block_case(2, 5, 12, 20, 3, 1),
+            block_case(1, 3, 8, 8, 4, 2),
+            block_case(3, 1, 6, 9, 2, 3),
+            block_case(1, 6, 4, 16, 1, 4),
+        ],
         "mask": [block_case(2, 5, 12, 20, 3, 5, mask=tril(5)), block_case(2, 4, 8, 12, 2, 6, mask=allowed(4, 4, seed=8))],
         "gradients": group([block_case(2, 3, 6, 9, 2, 7, mask=tril(3)), block_case(1, 4, 8, 10, 2, 8)], probe=block_gradients),
         "float32": [block_case(2, 4, 8, 12, 2, 9, mask=tril(4), dtype=torch.float32)],
@@ -1092,8 +1176,11 @@ def csa_places(submission, x, n_heads, max_len):
     half = model.to(torch.float32)(x.to(torch.float32))
     elsewhere = model.to("meta")(x.float().to("meta"))
     return {
-        "output": out, "dtype": str(out.dtype).replace("float64", "as the input").replace("float32", "as the input"), "float32": str(half.dtype),
-        "device": str(elsewhere.device), "shape there": list(elsewhere.shape),
+        "output": out,
+        "dtype": str(out.dtype).replace("float64", "as the input").replace("float32", "as the input"),
+        "float32": str(half.dtype),
+        "device": str(elsewhere.device),
+        "shape there": list(elsewhere.shape),
     }
 
 
@@ -1136,8 +1223,20 @@ class AttentionModule:
         def forward(self, x):
             T, D = x.shape[1:]
             z, _ = F.multi_head_attention_forward(
-                *[x.transpose(0, 1)] * 3, D, self.n_heads, self.qkv.weight, self.qkv.bias, None, None, False, self.p,
-                self.out.weight, self.out.bias, training=self.training, need_weights=False, attn_mask=~self.mask[:T, :T],
+                *[x.transpose(0, 1)] * 3,
+                D,
+                self.n_heads,
+                self.qkv.weight,
+                self.qkv.bias,
+                None,
+                None,
+                False,
+                self.p,
+                self.out.weight,
+                self.out.bias,
+                training=self.training,
+                need_weights=False,
+                attn_mask=~self.mask[:T, :T],
             )
             return z.transpose(0, 1)
 
@@ -1145,7 +1244,9 @@ class AttentionModule:
         "values": group(MODULE, call(t(2, 4, 8, seed=5, scale=3.0), 2, 4), probe=csa_values),
         "gradients": group(MODULE[:2], probe=csa_gradients),
         "state": group(MODULE[:2], call(t(1, 3, 4, seed=6), 2, 11), probe=csa_state),
-        "train and eval": group([call(t(2, 5, 8, seed=7), 2, 6, dropout=1.0), call(t(1, 3, 6, seed=8), 3, 3, dropout=1.0)], probe=csa_modes),
+        "train and eval": group(
+            [call(t(2, 5, 8, seed=7), 2, 6, dropout=1.0), call(t(1, 3, 6, seed=8), 3, 3, dropout=1.0)], probe=csa_modes
+        ),
         "dtype and device": group([call(t(2, 4, 8, seed=9), 2, 6), call(t(2, 3, 6, seed=10, dtype=torch.float32), 3, 5)], probe=csa_places),
     }
 
@@ -1178,7 +1279,9 @@ class AttentionModule:
         def forward(self, x):
             return self.drop(super().forward(x))
 
-    @trap("Dropout is active in eval mode: F.dropout and SDPA's dropout_p do not know about model.eval(). Use nn.Dropout, or pass self.training.")
+    @trap(
+        "Dropout is active in eval mode: F.dropout and SDPA's dropout_p do not know about model.eval(). Use nn.Dropout, or pass self.training."
+    )
     class dropout_always(CsaBase):
         def __init__(self, d_model, n_heads, max_len, dropout=0.0):
             super().__init__(d_model, n_heads, max_len, dropout)
@@ -1205,7 +1308,9 @@ class AttentionModule:
             T = q.shape[2]
             return self.drop(masked_softmax(q @ k.mT / self.out.in_features**0.5, self.mask[:T, :T]))
 
-    @trap("The three thirds of qkv are read per head (q, k, v of head 0, then of head 1). The layout here is all of Q, then all of K, then all of V.")
+    @trap(
+        "The three thirds of qkv are read per head (q, k, v of head 0, then of head 1). The layout here is all of Q, then all of K, then all of V."
+    )
     class thirds_per_head(CsaBase):
         def forward(self, x):
             q, k, v = to_heads(self.qkv(x), self.n_heads).chunk(3, -1)
@@ -1329,8 +1434,14 @@ class KvCache:
 
     cases = {
         "token by token": group([cache_case(2, 6, 12, 3, [1] * 6, 1), cache_case(1, 4, 8, 2, [1] * 4, 5)], probe=cached_steps),
-        "prefill, then steps": group([cache_case(2, 6, 8, 2, [4, 1, 1], 11), cache_case(1, 7, 12, 3, [5, 1, 1], 15), cache_case(3, 3, 4, 1, [2, 1], 18)], probe=cached_steps),
-        "chunks": group([cache_case(2, 7, 12, 3, [4, 1, 2], 21), cache_case(1, 9, 8, 4, [2, 3, 4], 25), cache_case(2, 5, 6, 3, [1, 4], 29)], probe=cached_steps),
+        "prefill, then steps": group(
+            [cache_case(2, 6, 8, 2, [4, 1, 1], 11), cache_case(1, 7, 12, 3, [5, 1, 1], 15), cache_case(3, 3, 4, 1, [2, 1], 18)],
+            probe=cached_steps,
+        ),
+        "chunks": group(
+            [cache_case(2, 7, 12, 3, [4, 1, 2], 21), cache_case(1, 9, 8, 4, [2, 3, 4], 25), cache_case(2, 5, 6, 3, [1, 4], 29)],
+            probe=cached_steps,
+        ),
         "two layers": group([cache_case(2, 5, 8, 2, [3, 2], 31)], probe=two_layers),
     }
 
@@ -1386,6 +1497,11 @@ class KvCache:
     class no_mask(Cached):
         def attend(self, q, n):
             return attend(q, self.k, self.v)
+
+    @trap("No mask: fine for one new token, but in a longer chunk each token reads its future.")
+    class no_mask_after_prefill(Cached):
+        def attend(self, q, n):
+            return attend(q, self.k, self.v, tril(n) if self.k.shape[2] == n else None)
 
     @trap("Values are rotated too. Positions belong to the match of query and key; what is passed on stays as it is.")
     class rotates_values(Cached):
@@ -1444,7 +1560,9 @@ class ToyModel:
         old = tokens.new_zeros(len(tokens), 0) if cache is None else cache["tokens"]
         seen = torch.cat([old, tokens], 1)
         lags = torch.arange(seen.shape[1])
-        scores = torch.stack([self.table[lags[: n + 1] % 13, seen[:, : n + 1].flip(1)].sum(1) for n in range(old.shape[1], seen.shape[1])], 1)
+        scores = torch.stack(
+            [self.table[lags[: n + 1] % 13, seen[:, : n + 1].flip(1)].sum(1) for n in range(old.shape[1], seen.shape[1])], 1
+        )
         return scores, {"tokens": seen}
 
 
@@ -1474,7 +1592,10 @@ class Generate:
     cases = {
         "one prompt": group([call(prompts(1, n, 7, n), k, 7, n) for n, k in ((4, 6), (1, 9), (5, 8))], probe=generate_with_toy),
         "a batch": group([call(prompts(3, 4, 9, 11), 7, 9, 4), call(prompts(2, 2, 5, 12), 10, 5, 5)], probe=generate_with_toy),
-        "few tokens": group([call(prompts(2, 3, 6, 13), 1, 6, 6), call(prompts(1, 4, 6, 14), 0, 6, 7), call(prompts(2, 1, 8, 15), 2, 8, 8)], probe=generate_with_toy),
+        "few tokens": group(
+            [call(prompts(2, 3, 6, 13), 1, 6, 6), call(prompts(1, 4, 6, 14), 0, 6, 7), call(prompts(2, 1, 8, 15), 2, 8, 8)],
+            probe=generate_with_toy,
+        ),
     }
 
     @trap("The prompt is fed again at every step. With a cache each step reads only the newest token.")
@@ -1620,12 +1741,36 @@ class NextToken:
     cases = {
         "temperature": [
             st.builds(call, tensors((5,), -4, 4), temperature=st.sampled_from([0.3, 0.5, 1.0, 1.7, 3.0])),
-            call(L5), call(L8, 0.25), call(L11 + 2000, 0.7), call(L5 * 300, 0.5), call(L8.float(), 1.3),
+            call(L5),
+            call(L8, 0.25),
+            call(L11 + 2000, 0.7),
+            call(L5 * 300, 0.5),
+            call(L8.float(), 1.3),
         ],
-        "greedy": [call(L5, 0), call(L8, temperature=0.0), call(L5, 0.0, 3), call(L11, 0.0, None, 0.5), call(torch.tensor([1.0, 4.0, 4.0, 0.0]), 0.0)],
+        "greedy": [
+            call(L5, 0),
+            call(L8, temperature=0.0),
+            call(L5, 0.0, 3),
+            call(L11, 0.0, None, 0.5),
+            call(torch.tensor([1.0, 4.0, 4.0, 0.0]), 0.0),
+        ],
         "top-k": [call(L5, 1.0, 2), call(L8, 0.6, 3), call(L8, 1.0, 1), call(L11, 2.0, top_k=7), call(L5 - 7, top_k=4), call(L5, 1.5, 9)],
-        "top-p": [call(L5, top_p=0.6), call(L8, 1.0, None, 0.8), call(L11, top_p=0.95), call(L11, top_p=0.3), call(L8, top_p=0.05), call(L5, top_p=1.0)],
-        "together": [call(L8, 2.5, 5, 0.7), call(L11, 0.5, 6, 0.9), call(L11, 3.0, top_p=0.6), call(L11, 3.0, 4, 0.6), call(L8, 0.4, None, 0.95), call(L8, 2.0, 3, 0.97)],
+        "top-p": [
+            call(L5, top_p=0.6),
+            call(L8, 1.0, None, 0.8),
+            call(L11, top_p=0.95),
+            call(L11, top_p=0.3),
+            call(L8, top_p=0.05),
+            call(L5, top_p=1.0),
+        ],
+        "together": [
+            call(L8, 2.5, 5, 0.7),
+            call(L11, 0.5, 6, 0.9),
+            call(L11, 3.0, top_p=0.6),
+            call(L11, 3.0, 4, 0.6),
+            call(L8, 0.4, None, 0.95),
+            call(L8, 2.0, 3, 0.97),
+        ],
     }
 
     @trap("You multiply by the temperature. Divide: T below 1 sharpens, above 1 flattens.")
@@ -1640,9 +1785,34 @@ class NextToken:
     def cut_to_zero(logits, temperature=1.0, top_k=None, top_p=None):
         return greedy(logits) if temperature == 0 else next_probs(logits, temperature, top_k, top_p, fill=0.0)
 
-    @trap("Top-p leaves out the token that crosses the threshold. The nucleus is the smallest set whose mass reaches p, so that token belongs to it.")
+    @trap(
+        "Top-p leaves out the token that crosses the threshold. The nucleus is the smallest set whose mass reaches p, so that token belongs to it."
+    )
     def leaves_out_the_crossing(logits, temperature=1.0, top_k=None, top_p=None):
         return greedy(logits) if temperature == 0 else next_probs(logits, temperature, top_k, top_p, crossing=False)
+
+    @trap(
+        "Top-p leaves out the token that crosses the threshold. The nucleus is the smallest set whose mass reaches p, so that token belongs to it."
+    )
+    def leaves_out_the_crossing_without_renormalising(logits, temperature=1.0, top_k=None, top_p=None):
+        if temperature == 0:
+            return greedy(logits)
+        p = next_probs(logits, temperature)
+        if top_k is not None:
+            p = torch.where(p >= p.topk(min(top_k, len(p))).values[-1], p, 0.0)
+        if top_p is not None:
+            value, index = p.sort(descending=True)
+            keep = value.cumsum(0) <= top_p
+            keep[0] = True
+            p = torch.zeros_like(p).scatter(0, index, value * keep)
+        return p / p.sum()
+
+    @trap("exp overflows for logits of a few hundred, and inf/inf is NaN. Use torch.softmax, or subtract the largest logit first.")
+    def plain_exp(logits, temperature=1.0, top_k=None, top_p=None):
+        if temperature == 0:
+            return greedy(logits)
+        e = torch.exp(logits.double() / temperature)
+        return torch.where(e.isinf().any(), e / e.sum(), next_probs(logits, temperature, top_k, top_p))
 
     @trap("After the cut the probabilities no longer sum to 1. Renormalise what is left.")
     def not_renormalised(logits, temperature=1.0, top_k=None, top_p=None):
@@ -1651,7 +1821,9 @@ class NextToken:
         p, kept = torch.softmax(logits.double() / temperature, -1), next_probs(logits, temperature, top_k, top_p) > 0
         return torch.where(kept, p, 0.0)
 
-    @trap("Temperature comes last in your code: the nucleus is chosen from untempered probabilities. Temperature first, then top-k, then top-p.")
+    @trap(
+        "Temperature comes last in your code: the nucleus is chosen from untempered probabilities. Temperature first, then top-k, then top-p."
+    )
     def temperature_last(logits, temperature=1.0, top_k=None, top_p=None):
         if temperature == 0:
             return greedy(logits)
@@ -1731,6 +1903,7 @@ def with_largest(submission, q, k, v, block):
             seen.extend(z.numel() for z in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(z, torch.Tensor))
             return out
 
+    submission.flash_attention(q[..., :2, :], k, v, block)  # what is imported or cached on first use does not count
     tracemalloc.start()
     try:
         with Watch():
@@ -1773,7 +1946,12 @@ def flash_calls(draw):
     "transformers.flash",
     names="flash_attention",
     covers=["transformers.flash", "transformers.tq05", "transformers.probe", "thirty.tq18"],
-    forbid=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"],
+    forbid=[
+        "torch.nn.functional.scaled_dot_product_attention",
+        "torch.nn.MultiheadAttention",
+        "torch.nn.functional.multi_head_attention_forward",
+    ],
+    seconds=20,
 )
 class Flash:
     def reference(q, k, v, block):
@@ -1782,16 +1960,22 @@ class Flash:
     cases = {
         "values": [flash_calls(), flash_case(2, 3, T=4, S=8, d=5, e=6, block=4, seed=1), flash_case(T=3, S=6, d=6, e=3, block=2, seed=4)],
         "tail": [
-            flash_case(2, T=3, S=7, d=4, e=5, block=3, seed=7), flash_case(T=2, S=5, d=3, e=2, block=8, seed=10),
-            flash_case(1, 2, T=5, S=9, d=4, e=4, block=4, seed=13), flash_case(T=4, S=11, d=2, e=3, block=5, seed=40),
+            flash_case(2, T=3, S=7, d=4, e=5, block=3, seed=7),
+            flash_case(T=2, S=5, d=3, e=2, block=8, seed=10),
+            flash_case(1, 2, T=5, S=9, d=4, e=4, block=4, seed=13),
+            flash_case(T=4, S=11, d=2, e=3, block=5, seed=40),
         ],
-        "growing scores": [flash_case(2, T=3, S=8, d=4, e=3, block=2, seed=16, grow=0.8), flash_case(T=4, S=10, d=6, e=5, block=3, seed=19, grow=0.5), flash_case(T=4, S=6, d=3, e=3, block=1, seed=43, grow=0.6)],
+        "growing scores": [
+            flash_case(2, T=3, S=8, d=4, e=3, block=2, seed=16, grow=0.8),
+            flash_case(T=4, S=10, d=6, e=5, block=3, seed=19, grow=0.5),
+            flash_case(T=4, S=6, d=3, e=3, block=1, seed=43, grow=0.6),
+        ],
         "stability": [
             flash_case(2, T=3, S=8, d=4, e=3, block=3, seed=22, scale=40.0),
             call(torch.full((2, 4), -50.0, dtype=torch.float64), t(6, 4, seed=25).abs() + 40, t(6, 3, seed=26), 2),
             call(torch.full((2, 4), 50.0, dtype=torch.float64), t(5, 4, seed=27) + 40, t(5, 3, seed=28), 2),
         ],
-        "memory": group([flash_case(T=200, S=300, d=8, e=5, block=16, seed=30)], probe=with_largest),
+        "memory": group([flash_case(T=40, S=600, d=8, e=5, block=50, seed=30)], probe=with_largest),
         "float32": [flash_case(2, T=4, S=7, d=6, e=5, block=3, seed=33, dtype=torch.float32)],
     }
 
@@ -1815,7 +1999,9 @@ class Flash:
         acc, l = tiled(q, k, v, block, rescale_acc=False)
         return acc / l
 
-    @trap("Nothing is rescaled when the maximum changes: blocks are measured against different maxima. Multiply both sums by exp(old - new).")
+    @trap(
+        "Nothing is rescaled when the maximum changes: blocks are measured against different maxima. Multiply both sums by exp(old - new)."
+    )
     def nothing_rescaled(q, k, v, block):
         acc, l = tiled(q, k, v, block, rescale_acc=False, rescale_l=False)
         return acc / l
@@ -1905,7 +2091,7 @@ def peaked(tokens, V, strength=6.0, shift=0, seed=0):
 
 SENTENCES = ids([[3, 1, 4, 1, 5], [2, 6, 5, 3, 5], [1, 2, 3, 4, 5]])
 PADDED = ids([[3, 1, 4, 0, 0, 0], [2, 6, 5, 3, 5, 1], [4, 4, 0, 0, 0, 0]])
-LEFT = ids([[7, 7, 3, 1, 4], [2, 6, 5, 3, 5], [7, 1, 2, 2, 1]])
+LEFT = ids([[7, 7, 3, 0, 4], [2, 6, 5, 3, 0], [7, 1, 2, 2, 1]])
 
 
 @st.composite
@@ -1937,10 +2123,14 @@ class LmLoss:
             call(peaked(SENTENCES, 8, shift=1, seed=1), SENTENCES, 0),
             call(peaked(SENTENCES, 8, shift=2, seed=2, strength=40.0), SENTENCES, 0),
         ],
-        "gradient": group([call(t(3, 6, 7, seed=6, scale=2.0), PADDED, 0), call(t(3, 5, 8, seed=7), SENTENCES, 0)], probe=loss_and_gradient),
+        "gradient": group(
+            [call(t(3, 6, 7, seed=6, scale=2.0), PADDED, 0), call(t(3, 5, 8, seed=7), SENTENCES, 0)], probe=loss_and_gradient
+        ),
     }
 
-    @trap("Position t is scored against token t, which it has just read: a model that copies gets loss 0. Shift: logits[:, :-1] against tokens[:, 1:].")
+    @trap(
+        "Position t is scored against token t, which it has just read: a model that copies gets loss 0. Shift: logits[:, :-1] against tokens[:, 1:]."
+    )
     def no_shift(logits, tokens, pad):
         return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1), ignore_index=pad)
 
@@ -2053,11 +2243,15 @@ class NanRows:
         "gradients": group([stack_case(left(5, 3, 5, 2), 4, 2, 320), stack_case(left(4, 1, 3), 3, 3, 360)], probe=stack_with_gradient),
     }
 
-    @trap("Rows of pad queries are softmax over -inf only, NaN; in the next layer 0 * NaN carries it to real tokens. Give such rows something harmless to attend to.")
+    @trap(
+        "Rows of pad queries are softmax over -inf only, NaN; in the next layer 0 * NaN carries it to real tokens. Give such rows something harmless to attend to."
+    )
     def unrepaired(x, valid, layers):
         return stack_of(x, valid, layers, lambda c, m: c & m[:, None, :])
 
-    @trap("Forward is finite, the gradient is NaN: softmax's backward still meets the empty row. Avoid the row instead of patching its result.")
+    @trap(
+        "Forward is finite, the gradient is NaN: softmax's backward still meets the empty row. Avoid the row instead of patching its result."
+    )
     def additive_and_patched(x, valid, layers):
         mask, h = tril(x.shape[1]) & valid[:, None, :], x
         extra = torch.zeros(mask.shape, dtype=x.dtype).masked_fill(~mask, -INF)
@@ -2072,7 +2266,9 @@ class NanRows:
 
     @trap("The causal mask is gone: tokens read their future. Combine both masks with &.")
     def padding_only(x, valid, layers):
-        return stack_of(x, valid, layers, lambda c, m: (m[:, None, :] | torch.eye(m.shape[1], dtype=torch.bool)).expand(len(m), m.shape[1], -1))
+        return stack_of(
+            x, valid, layers, lambda c, m: (m[:, None, :] | torch.eye(m.shape[1], dtype=torch.bool)).expand(len(m), m.shape[1], -1)
+        )
 
     @trap("The padding mask is gone: real tokens read pads. Combine the causal mask with the validity of the keys.")
     def causal_only(x, valid, layers):
@@ -2104,11 +2300,15 @@ class NanRows:
 
     @right("masked_fill, then zeros in empty rows")
     def zeroed(x, valid, layers):
-        return stack_of(x, valid, layers, lambda c, m: c & m[:, None, :], after=lambda w, mask: torch.where(mask.any(-1, keepdim=True), w, 0.0))
+        return stack_of(
+            x, valid, layers, lambda c, m: c & m[:, None, :], after=lambda w, mask: torch.where(mask.any(-1, keepdim=True), w, 0.0)
+        )
 
     @right("a finite fill, pads emptied in every layer")
     def finite(x, valid, layers):
-        return stack_of(x, valid, layers, lambda c, m: c & m[:, None, :], fill=torch.finfo(torch.float64).min, each=lambda h: h * valid[..., None])
+        return stack_of(
+            x, valid, layers, lambda c, m: c & m[:, None, :], fill=torch.finfo(torch.float64).min, each=lambda h: h * valid[..., None]
+        )
 
     @right("one sequence at a time, without its pads")
     def unpadded(x, valid, layers):
@@ -2215,20 +2415,34 @@ def decoder_places(submission, tokens, *config):
     model = fill(fresh, torch.float64)
     copy = submission.TinyDecoder(*config).double()
     copy.load_state_dict(model.state_dict())
-    out = {"after a round trip": copy.eval()(tokens), "names": shapes_of(fresh.named_parameters()), "float32": model.float()(tokens).double()}
+    out = {
+        "after a round trip": copy.eval()(tokens),
+        "names": shapes_of(fresh.named_parameters()),
+        "float32": model.float()(tokens).double(),
+    }
     elsewhere = model.to("meta")(tokens.to("meta"))
     return out | {"device": str(elsewhere.device), "shape there": list(elsewhere.shape)}
 
 
 DECODERS = [
-    call(prompts(3, 5, 11, 1), 11, 12, 3, 2, 8), call(prompts(2, 6, 7, 2), 7, 8, 4, 2, 6), call(prompts(4, 4, 9, 3), 9, 8, 2, 1, 5), call(prompts(2, 3, 5, 4), 5, 6, 2, 3, 9),
+    call(prompts(3, 5, 11, 1), 11, 12, 3, 2, 8),
+    call(prompts(2, 6, 7, 2), 7, 8, 4, 2, 6),
+    call(prompts(4, 4, 9, 3), 9, 8, 2, 1, 5),
+    call(prompts(2, 3, 5, 4), 5, 6, 2, 3, 9),
 ]
 
 
 @exercise(
     "transformers.debug-decoder",
     names="TinyDecoder",
-    covers=["transformers.causal-bugs", "transformers.tq06", "transformers.tq11", "transformers.fig-block", "transformers.positions", "bank.tq10"],
+    covers=[
+        "transformers.causal-bugs",
+        "transformers.tq06",
+        "transformers.tq11",
+        "transformers.fig-block",
+        "transformers.positions",
+        "bank.tq10",
+    ],
     rtol=1e-6,
     atol=1e-8,
 )
@@ -2348,12 +2562,17 @@ class ClassifierHead:
 
     cases = {
         "values": [
-            head_case(left(4, 4, 4), 3, 5, 1), head_case(left(5, 2, 5, 3).flip(1), 4, 3, 4), head_case(left(1, 1), 6, 2, 7), head_case(left(6, 1, 6, 4, 3).flip(1), 5, 5, 10)
+            head_case(left(4, 4, 4), 3, 5, 1),
+            head_case(left(5, 2, 5, 3).flip(1), 4, 3, 4),
+            head_case(left(1, 1), 6, 2, 7),
+            head_case(left(6, 1, 6, 4, 3).flip(1), 5, 5, 10),
         ],
         "padding": [
             head_case(left(6, 2, 1, 6).flip(1), 4, 3, 13, junk=50.0),
             head_case(left(5, 3, 1), 3, 4, 16, junk=-80.0),
-            head_case(torch.tensor([[True, False, True, False], [False, False, True, True], [False, True, False, False]]), 5, 3, 19, junk=10.0),
+            head_case(
+                torch.tensor([[True, False, True, False], [False, False, True, True], [False, True, False, False]]), 5, 3, 19, junk=10.0
+            ),
         ],
         "gradients": group([head_case(left(5, 2, 5, 3).flip(1), 4, 3, 22), head_case(left(4, 1, 3), 3, 5, 25, junk=5.0)], probe=classified),
         "float32": [head_case(left(5, 2, 4).flip(1), 4, 3, 28, dtype=torch.float32)],
@@ -2432,8 +2651,42 @@ def loop_causal(q, k, v):
 
 
 def torch_causal(q, k, v):
-    q, k, v = (torch.as_tensor(np.asarray(z, float))[None] for z in (q, k, v))
+    q, k, v = (torch.from_numpy(np.array(z, float))[None] for z in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].numpy()
+
+
+def additive_causal(q, k, v):
+    q, k, v = (torch.from_numpy(np.array(z, float)) for z in (q, k, v))
+    bias = torch.full((len(q), len(q)), -INF, dtype=q.dtype).triu(1)
+    return (q @ k.T / q.shape[1] ** 0.5 + bias).softmax(-1).matmul(v).numpy()
+
+
+def online_causal(q, k, v):
+    q, k, v = (np.asarray(z, float) for z in (q, k, v))
+    out = np.zeros((len(q), v.shape[1]))
+    for i, row in enumerate(q):
+        m, total, acc = -np.inf, 0.0, 0.0
+        for key, value in zip(k[: i + 1], v[: i + 1]):
+            s = row @ key / np.sqrt(len(row))
+            new = max(m, s)
+            total, acc, m = total * np.exp(m - new) + np.exp(s - new), acc * np.exp(m - new) + np.exp(s - new) * value, new
+        out[i] = acc / total
+    return out
+
+
+def einsum_causal(q, k, v):
+    e = np.exp(np.einsum("id,jd->ij", q, k) / np.sqrt(np.shape(q)[1])) * np.tri(len(q))
+    return np.einsum("ij,je->ie", e, v) / e.sum(1)[:, None]
+
+
+def log_causal(q, k, v):
+    s = np.where(np.tri(len(q)) > 0, np_scores(q, k), -1e30)
+    return np.exp(s - np.logaddexp.reduce(s, axis=1)[:, None]) @ np.asarray(v, float)
+
+
+def reversed_causal(q, k, v):
+    s = np_scores(q, k)[:, ::-1]
+    return np_softmax(np.where(np.tri(len(s), dtype=bool)[:, ::-1], s, -np.inf)) @ np.asarray(v, float)[::-1]
 
 
 def no_mask(q, k, v):
@@ -2496,10 +2749,25 @@ def oracle(q, k, v):
     covers=["transformers.causal-bugs", "transformers.sdpa", "transformers.tq06"],
 )
 class TestCausal:
-    accepts = {"NumPy": np_causal, "one query at a time": loop_causal, "torch's SDPA": torch_causal}
+    accepts = {
+        "NumPy": np_causal,
+        "one query at a time": loop_causal,
+        "torch's SDPA": torch_causal,
+        "an additive mask": additive_causal,
+        "online": online_causal,
+        "einsum": einsum_causal,
+        "in logarithms": log_causal,
+        "keys from the last": reversed_causal,
+    }
     catches = {
-        "no mask": no_mask, "sees one token ahead": one_ahead, "masked with 0": zero_mask, "masked after the softmax": late_mask,
-        "hides a token from itself": strict_mask, "no scaling": unscaled, "softmax over queries": over_queries, "ignores the scores": uniform_causal,
+        "no mask": no_mask,
+        "sees one token ahead": one_ahead,
+        "masked with 0": zero_mask,
+        "masked after the softmax": late_mask,
+        "hides a token from itself": strict_mask,
+        "no scaling": unscaled,
+        "softmax over queries": over_queries,
+        "ignores the scores": uniform_causal,
     }
 
     def reference(attention):
@@ -2517,7 +2785,9 @@ class TestCausal:
         q, k, v = sample()
         assert np.allclose(attention(q, k, v)[0], v[0])
 
-    @trap("Changing the last token tests only whether the future leaks. Scale, softmax axis and self-visibility need a value to compare with.")
+    @trap(
+        "Changing the last token tests only whether the future leaks. Scale, softmax axis and self-visibility need a value to compare with."
+    )
     def only_causality(attention):
         q, k, v = sample()
         before = np.asarray(attention(q, k, v))

@@ -944,7 +944,10 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0, top_k: int | None
 
 # %% check="transformers.next-token"
 logits = torch.tensor([0.2, 0.5, 0.3]).log()
-def close(got, want): return np.allclose(np.asarray(got), want, atol=1e-5)
+def close(got, want) -> bool:
+    return np.allclose(np.asarray(got), want, atol=1e-5)
+
+
 assert close(next_token_probs(logits), [0.2, 0.5, 0.3]), "temperature 1 and no cut: softmax"
 assert close(next_token_probs(logits, 0.5), [0.105263, 0.657895, 0.236842]), "divide the logits by the temperature"
 assert close(next_token_probs(logits, 0.0), [0, 1, 0]), "temperature 0 is greedy"

@@ -46,7 +46,9 @@ def attention_map(d_k=64, scaled=True, tie_query_and_key=False):
     right.set_xlim(-60, 60) if not scaled and d_k > 16 else right.set_xlim(-8, 8)
     right.set_yticks([])
     figures.label(right, "score of independent q and k", "share", f"spread (std) {spread.std():.1f}")
-    fig.suptitle(f"row entropy {entropy:.2f} of {math.log(len(WORDS)):.2f} nats · slope of softmax {slope:.3f}", fontsize=11, x=0.02, ha="left")
+    fig.suptitle(
+        f"row entropy {entropy:.2f} of {math.log(len(WORDS)):.2f} nats · slope of softmax {slope:.3f}", fontsize=11, x=0.02, ha="left"
+    )
     return fig
 
 
@@ -59,7 +61,9 @@ def mask_bars(weights):
     """Weights of three keys, the last one in the future, for each treatment in `weights`."""
     fig, axes = figures.new(ncols=len(weights), width=8.6, height=2.8, sharey=True)
     for ax, (name, row) in zip(axes, weights.items(), strict=True):
-        ax.bar(["key 0", "key 1", "future"], row, color=[figures.COLORS[0]] * 2 + [figures.COLORS[2]], hatch=["", "", "//"], edgecolor="white")
+        ax.bar(
+            ["key 0", "key 1", "future"], row, color=[figures.COLORS[0]] * 2 + [figures.COLORS[2]], hatch=["", "", "//"], edgecolor="white"
+        )
         for i, w in enumerate(row):
             ax.text(i, w + 0.02, f"{w:.2f}", ha="center", fontsize=9)
         figures.label(ax, f"sum {sum(row):.2f}", "weight" if ax is axes[0] else "", name)
@@ -214,7 +218,9 @@ def block(norm="pre-LN", depth=24):
     for name, color, style in (("pre-LN", figures.COLORS[0], "-"), ("post-LN", figures.COLORS[2], "--")):
         norms = gradient_by_layer(depth, name == "pre-LN")
         last[name] = norms[-1]
-        right.plot(range(1, depth + 1), norms, color=color, ls=style, lw=3.0 if name == norm else 1.6, label=f"{name}, last layer {norms[-1]:.2f}")
+        right.plot(
+            range(1, depth + 1), norms, color=color, ls=style, lw=3.0 if name == norm else 1.6, label=f"{name}, last layer {norms[-1]:.2f}"
+        )
         right.plot(depth, norms[-1], "o", ms=9, color=color)
     right.set_ylim(0, right.get_ylim()[1] * 1.25)
     right.legend(loc="upper right")
@@ -241,7 +247,9 @@ def _draw_block(ax, norm):
         _arrow(ax, (x_branch, y + 0.1), (x_branch, y + 0.55))
         _arrow(ax, (x_branch, last + 0.45), (x_branch, y + 3.3), head=False)
         _arrow(ax, (x_branch, y + 3.3), (x_stream + 0.35, y + 3.3))
-        ax.text(x_stream, y + 3.3, "+", ha="center", va="center", fontsize=13, bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": INK})
+        ax.text(
+            x_stream, y + 3.3, "+", ha="center", va="center", fontsize=13, bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": INK}
+        )
         _arrow(ax, (x_stream, y - 0.2), (x_stream, y + 2.9), wide=True)
         if norm == "post-LN":
             _arrow(ax, (x_stream, y + 3.7), (x_stream, top - 0.35), wide=True, head=False)
@@ -256,11 +264,25 @@ def _draw_block(ax, norm):
 
 def _box(ax, x, y, text, on_stream=False):
     color = figures.COLORS[1] if text == "LN" else figures.COLORS[9]
-    ax.text(x, y, text, ha="center", va="center", fontsize=10, bbox={"boxstyle": "round,pad=0.35", "fc": color if not on_stream else "#ffd27a", "ec": INK})
+    ax.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        fontsize=10,
+        bbox={"boxstyle": "round,pad=0.35", "fc": color if not on_stream else "#ffd27a", "ec": INK},
+    )
 
 
 def _arrow(ax, start, end, wide=False, head=True):
-    style = {"arrowstyle": "-|>" if head else "-", "color": figures.COLORS[0] if wide else INK, "lw": 3 if wide else 1.2, "shrinkA": 0, "shrinkB": 0}
+    style = {
+        "arrowstyle": "-|>" if head else "-",
+        "color": figures.COLORS[0] if wide else INK,
+        "lw": 3 if wide else 1.2,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     ax.annotate("", xy=end, xytext=start, arrowprops=style)
 
 
@@ -312,7 +334,9 @@ def cost(tokens=4096, heads=32, kv_heads=8, layers=32, batch=1, d=128, block=128
 
     fig, (left, right) = figures.new(ncols=2, width=9.0, height=3.9)
     names = ("scores of one layer, stored", f"scores of one layer, tile of {block}", f"KV cache, {layers} layers, {shared} KV heads")
-    for f, name, color, style in zip((stored, tile, cache), names, (figures.COLORS[2], figures.COLORS[0], figures.COLORS[1]), figures.STYLES, strict=False):
+    for f, name, color, style in zip(
+        (stored, tile, cache), names, (figures.COLORS[2], figures.COLORS[0], figures.COLORS[1]), figures.STYLES, strict=False
+    ):
         left.loglog(n, f(n) / 2**30, color=color, ls=style, label=name)
         left.plot(tokens, f(tokens) / 2**30, "o", color=color)
     values = {name: _size(f(tokens)) for f, name in zip((stored, tile, cache), ("scores", "tile", "cache"), strict=True)}
