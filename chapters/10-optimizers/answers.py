@@ -945,6 +945,25 @@ class WarmupCosine:
     def no_ramp(step, total, warmup, peak, min_lr=0.0):
         return peak if step < warmup else _warmup_cosine(step, total, warmup, peak, min_lr)
 
+    @trap("Beyond total your rate drops to 0. It stays where the cosine ended, at min_lr.")
+    def zero_beyond_the_end(step, total, warmup, peak, min_lr=0.0):
+        return 0.0 if step > total else _warmup_cosine(step, total, warmup, peak, min_lr)
+
+    @trap("Your ramp is bent. The warmup is a straight line, peak·step/warmup; only the decay is a cosine.")
+    def bent_ramp(step, total, warmup, peak, min_lr=0.0):
+        if step < warmup:
+            return peak * 0.5 * (1 - math.cos(math.pi * step / warmup))
+        return _warmup_cosine(step, total, warmup, peak, min_lr)
+
+    @trap("The ramp never falls below min_lr in your version. It starts at 0; min_lr is only where the cosine ends.")
+    def ramp_cut_at_the_floor(step, total, warmup, peak, min_lr=0.0):
+        return max(min_lr, _warmup_cosine(step, total, warmup, peak, min_lr))
+
+    @trap("The factor ½ is missing: 1 + cos πx runs from 2 to 0, so the decay starts at twice the peak.")
+    def half_missing(step, total, warmup, peak, min_lr=0.0):
+        rate = _warmup_cosine(step, total, warmup, peak, min_lr)
+        return rate if step < warmup else 2 * rate - min_lr
+
     @right("sine squared and clipping")
     def half_angle(step, total, warmup, peak, min_lr=0.0):
         if step <= warmup and warmup > 0:
@@ -1625,6 +1644,23 @@ class LarsStep:
         _lars_with(lambda w, g, eta, wd, *_: (eta * _norm(w) ** 2 / (_norm(g) ** 2 + wd * _norm(w) ** 2) if _norm(w) and _norm(g) else 1.0, g + wd * w))
     )
 
+    ratio_of_swapped_norms = trap("The ratio is upside down: layers with small gradients stall. It is the norm of the weights over the norm of the gradient.")(
+        _lars_with(lambda w, g, eta, wd, *_: (eta * _norm(g) / (_norm(w) + wd * _norm(g)) if _norm(w) and _norm(g) else 1.0, g + wd * w))
+    )
+    spectral_norm = trap("np.linalg.norm(w, 2) of a matrix is its largest singular value. Asked is the Euclidean norm over all entries: no second argument, or w.ravel().")(
+        _lars_with(
+            lambda w, g, eta, wd, *_: (
+                eta * np.linalg.norm(w, 2 if w.ndim == 2 else None) / (np.linalg.norm(g, 2 if w.ndim == 2 else None) + wd * np.linalg.norm(w, 2 if w.ndim == 2 else None))
+                if _norm(w) and _norm(g)
+                else 1.0,
+                g + wd * w,
+            )
+        )
+    )
+    sum_of_absolute_values = trap("These are sums of absolute values. The Euclidean norm is the root of the sum of squares.")(
+        _lars_with(lambda w, g, eta, wd, *_: (eta * np.abs(w).sum() / (np.abs(g).sum() + wd * np.abs(w).sum()) if _norm(w) and _norm(g) else 1.0, g + wd * w))
+    )
+
     @trap("You take the ratio element by element, which makes every step sign-like. The norms are those of the whole array.")
     def elementwise(params, grads, lr, eta=1e-3, wd=0.0):
         out = []
@@ -1660,13 +1696,18 @@ class LarsStep:
 
 
 def _rates_of(submission, n_epochs, steps_per_epoch, peak, warmup):
-    """The rate of each update, as the change of the weight: its gradient is 1."""
+    """The rate of each update, as the change of the weight per gradient; a hook doubles the gradient, so that sign-like steps differ."""
     w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     seen = []
-    w.register_hook(lambda g: seen.append(w.detach().item()))
+
+    def note(g):
+        seen.append(w.detach().item())
+        return 2 * g
+
+    w.register_hook(note)
     submission.train(w, n_epochs, steps_per_epoch, peak, warmup)
     seen.append(w.detach().item())
-    return [a - b for a, b in zip(seen, seen[1:])]
+    return [(a - b) / 2 for a, b in zip(seen, seen[1:])]
 
 
 def _loop(rate_of, updates=None):
@@ -1759,10 +1800,15 @@ class DebugScheduler:
 def _cycle_rates(submission, n_epochs, steps_per_epoch, max_lr):
     w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     seen = []
-    w.register_hook(lambda g: seen.append(w.detach().item()))
+
+    def note(g):
+        seen.append(w.detach().item())
+        return 2 * g
+
+    w.register_hook(note)
     submission.train_one_cycle(w, n_epochs, steps_per_epoch, max_lr)
     seen.append(w.detach().item())
-    return [a - b for a, b in zip(seen, seen[1:])]
+    return [(a - b) / 2 for a, b in zip(seen, seen[1:])]
 
 
 def _cycle_loop(rates, momentum=None):
@@ -1774,7 +1820,7 @@ def _cycle_loop(rates, momentum=None):
         for i, rate in enumerate(values):
             w.sum().backward()
             with torch.no_grad():
-                buffer = 1.0 + (momentum(i, len(values)) * buffer if momentum else 0.0)
+                buffer = w.grad + (momentum(i, len(values)) * buffer if momentum else 0.0)
                 w -= rate * buffer
             w.grad = None
 
@@ -1816,9 +1862,18 @@ class SchedulerStep:
     stepped_per_epoch = trap("The one-cycle is stepped once per epoch, so only its first rates are ever used. It counts batches: step it after every update.")(
         _cycle_loop(lambda n, k, top: [_cycle(i // k, n * k, top) for i in range(n * k)])
     )
-    staircase = trap("A one-cycle of n_epochs steps, stepped per epoch, is a staircase. Its length is n_epochs·steps_per_epoch, one step a batch.")(
-        _cycle_loop(lambda n, k, top: [_cycle(i // k, n, top, pct=0.3) if n * 0.3 > 1 else top / 25 for i in range(n * k)])
-    )
+    @trap("A one-cycle of n_epochs steps, stepped per epoch, is a staircase. Its length is n_epochs·steps_per_epoch, one step a batch.")
+    def staircase(w, n_epochs, steps_per_epoch, max_lr):
+        opt = torch.optim.SGD([w], lr=max_lr)
+        sched = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs, cycle_momentum=False)
+        for epoch in range(n_epochs):
+            for _ in range(steps_per_epoch):
+                opt.zero_grad()
+                w.sum().backward()
+                opt.step()
+            if epoch + 1 < n_epochs:
+                sched.step()
+
     one_rate_early = trap("The scheduler is stepped before the optimizer, so the first rate is skipped. First opt.step(), then the scheduler.")(
         _cycle_loop(lambda n, k, top: [_cycle(min(i + 1, n * k - 1), n * k, top) for i in range(n * k)])
     )
@@ -1860,7 +1915,7 @@ class SchedulerStep:
 def _run_adamw(submission, params, grads, lrs, **settings):
     """Parameters after each step; the rate is set from outside before each."""
     params = [p.copy() for p in params]
-    optimizer = submission.AdamW(params, lr=lrs[0], **settings)
+    optimizer = submission.AdamW(list(params), lr=lrs[0], **settings)
     track = []
     for gs, lr in zip(grads, lrs):
         optimizer.lr = lr
@@ -1871,7 +1926,7 @@ def _run_adamw(submission, params, grads, lrs, **settings):
 
 def _run_default_adamw(submission, params, grads):
     params = [p.copy() for p in params]
-    optimizer = submission.AdamW(params)
+    optimizer = submission.AdamW(list(params))
     for gs in grads:
         optimizer.step(gs)
     return params
@@ -1997,6 +2052,11 @@ class DebugAdamW:
         def write(self, p, change):
             p = p - change
 
+    @trap("The arrays in params never change: you work on copies or on new arrays of the same name. Write in place: p *= …, p -= …, or p[...] = ….")
+    class works_on_copies(_AdamW):
+        def __init__(self, params, *args, **kwargs):
+            super().__init__([p.copy() for p in params], *args, **kwargs)
+
     @trap("The decay lacks the learning rate. torch shrinks the weights by lr·weight_decay at each step.")
     class decay_without_rate(_AdamW):
         def before(self, p):
@@ -2068,6 +2128,31 @@ class DebugAdamW:
 # -------------------------------------------------------------------------------------------------------------- write the test
 
 
+def _adam_in_twelve_digits(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    new, m, v = _adam(w, g, m, v, t, lr, beta1, beta2, eps)
+    return w + (new - w) * (1 + 2e-13), m, v
+
+
+def _adam_fresh_averages(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    m, v = g + beta1 * (m - g), g * g + beta2 * (v - g * g)
+    m_hat, root = m / (1 - beta1**t), np.sqrt(v) * (1 - beta2**t) ** -0.5
+    return w - lr * (m_hat / (eps + root)), m, v
+
+
+def _adam_on_copies(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    m, v = np.array(m, float), np.array(v, float)
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g**2
+    return w - lr / (1 - beta1**t) * m / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+
+def _adam_by_powers(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    m, v = np.add(beta1 * m, g - beta1 * g), np.add(beta2 * v, np.square(g) - beta2 * np.square(g))
+    return w - lr * np.divide(m / (1 - np.power(beta1, t)), np.power(v / (1 - np.power(beta2, t)), 0.5) + eps), m, v
+
+
 def _follow(adam_step, grads, w, **settings):
     """(w, m, v) after each step."""
     m, v, track = np.zeros(w.shape), np.zeros(w.shape), []
@@ -2089,7 +2174,15 @@ _START = np.array([0.5, -1.0, 2.0])
 
 @exercise("optimizers.test-adam", names="check_adam", covers=["optimizers.adam", "optimizers.adam-bias-correction"])
 class TestAdam:
-    accepts = {"straight from the formulas": _adam, "torch": _adam_torch, "number by number": _adam_one_by_one, "corrections folded into the rate": _adam_incremental}
+    accepts = {
+        "straight from the formulas": _adam,
+        "torch": _adam_torch,
+        "number by number": _adam_one_by_one, "corrections folded into the rate": _adam_incremental,
+        "other order of operations": _adam_fresh_averages,
+        "on copies": _adam_on_copies,
+        "powers and sums": _adam_by_powers,
+        "right to twelve digits": _adam_in_twelve_digits,
+    }
     catches = {
         "no bias correction": _adam_uncorrected,
         "only m corrected": _adam_v_uncorrected,
