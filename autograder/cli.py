@@ -55,3 +55,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 done and something is not as it should be (a wrong solution, a stale edition), 2 could not be done.
     """
+
+
+if __name__ == "__main__":
+    main()
