@@ -2,6 +2,7 @@
 
 import functools
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -57,7 +58,10 @@ SURFACES = {"bowl along the axes": None, "wine: a diagonal valley": wine_bowl}
 
 
 def ravine(surface="bowl along the axes", condition=25, rate=0.9, beta=0.7):
-    """Six optimizers from one start. `rate` is in units of SGD's limit 2/b; momentum takes a quarter of it, the adaptive three a third of the number itself."""
+    """Six optimizers from one start.
+
+    `rate` is in units of SGD's limit 2/b; momentum takes a quarter of it, the adaptive three a third of the number itself.
+    """
     hessian = np.diag([1.0, condition]) if SURFACES[surface] is None else SURFACES[surface]()
     steepest = np.linalg.eigvalsh(hessian)[-1]
     start = (-4.0, 1.0) if SURFACES[surface] is None else (-3.6, 1.2)
@@ -85,7 +89,10 @@ def ravine(surface="bowl along the axes", condition=25, rate=0.9, beta=0.7):
 def schedules(warmup=10, peak=1.0, gamma=0.3):
     """Six schedules over 100 epochs; the plateau one looks at a validation loss that stalls three times."""
     steps, total = np.arange(101), 100
-    cosine = lambda x: 0.5 * (1 + np.cos(np.pi * np.clip(x, 0, 1)))
+
+    def cosine(x):
+        return 0.5 * (1 + np.cos(np.pi * np.clip(x, 0, 1)))
+
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=gamma, patience=5)
     reduced = []
@@ -114,7 +121,7 @@ def classifier(depth=1, width=32, seed=0):
     """A small ReLU network for the digits."""
     torch.manual_seed(seed)
     sizes = [64, *[width] * depth]
-    layers = [m for a, b in zip(sizes, sizes[1:]) for m in (nn.Linear(a, b), nn.ReLU())]
+    layers = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
 
 
@@ -167,11 +174,15 @@ def smooth(values, keep=0.9):
 def schedule_race(total=200, peak=0.1, warmup=10):
     """A small net on digits under four schedules that were planned for `total` steps; the run has 200."""
     run = 200
-    cosine = lambda x: 0.5 * (1 + math.cos(math.pi * min(max(x, 0.0), 1.0)))
+    top = 0.3 * total
+
+    def cosine(x):
+        return 0.5 * (1 + math.cos(math.pi * min(max(x, 0.0), 1.0)))
+
     phases = {
         "warmup + cosine": lambda s: s / warmup if s < warmup else cosine((s - warmup) / max(total - warmup, 1)),
         "step": lambda s: 0.1 ** ((s >= total // 2) + (s >= 3 * total // 4)),
-        "one-cycle": lambda s: 0.04 + 0.96 * cosine(1 - s / (0.3 * total)) if s < 0.3 * total else cosine((s - 0.3 * total) / (0.7 * total)),
+        "one-cycle": lambda s: 0.04 + 0.96 * cosine(1 - s / top) if s < top else cosine((s - top) / (total - top)),
         "constant": lambda s: 1.0,
     }
     fig, (top, bottom) = figures.new(nrows=2, width=7.2, height=5.4, sharex=True)
@@ -215,7 +226,8 @@ def bias_correction(beta2=0.999, noise=0.1):
     left.semilogx(t, raw, label="without correction", color=figures.COLORS[2], ls="--")
     left.semilogx(t, corrected, label="with correction", color=figures.COLORS[0], ls="-")
     top = int(raw.argmax())
-    left.annotate(f"{raw[top]:.1f} times too long at t = {t[top]}", (t[top], raw[top]), xytext=(0, 4), textcoords="offset points", fontsize=9, ha="center")
+    text = f"{raw[top]:.1f} times too long at t = {t[top]}"
+    left.annotate(text, (t[top], raw[top]), xytext=(0, 4), textcoords="offset points", fontsize=9, ha="center")
     left.set_ylim(0, 1.4 * raw.max())
     left.legend(loc="upper right")
     figures.label(left, "step t", "step length / rate", f"Gradient 1 ± {noise:g}")
@@ -308,7 +320,7 @@ def race(log10_factor=0.0, steps=150):
         right_end.append((name, 100 * held_out(net)[1], color))
     left.set(ylim=(0.01, 400), xlim=(0, steps))
     left.legend(loc="upper right", ncols=2)
-    for i, (name, accuracy, color) in enumerate(reversed(right_end)):
+    for i, (_, accuracy, color) in enumerate(reversed(right_end)):
         right.barh(i, accuracy, color=color)
         right.text(accuracy + 1, i, f"{accuracy:.1f}", va="center", fontsize=9)
     right.set_yticks(range(len(right_end)), [name for name, *_ in reversed(right_end)])
