@@ -208,6 +208,60 @@ class NoiseNll:
         def best_constant(y, kind):
             return float(np.mean(y) if kind == "gaussian" else y[len(y) // 2])
 
+    @trap("The two models are swapped: squares belong to the Gaussian, absolute values to the Laplace distribution.")
+    class kinds_swapped:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            if kind == "gaussian":
+                return _noise_nll(y, mu, scale, "laplace")
+            return _noise_nll(y, mu, scale, "gaussian")
+
+    @trap("This is the bare squared or absolute error: neither the normalising constants nor ln(scale) are there. The NLL is minus the log of the whole density.")
+    class bare_errors:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            if kind == "gaussian":
+                return (y - mu) ** 2
+            return np.abs(y - mu)
+
+    @trap("The Gaussian's constant is ½ ln(2πσ²) = ln σ + ½ ln 2π. Without the square on σ only half of ln σ is there.")
+    class root_of_the_scale:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            if kind == "gaussian":
+                return 0.5 * ((y - mu) / scale) ** 2 + 0.5 * np.log(2 * math.pi * scale)
+            return _noise_nll(y, mu, scale, "laplace")
+
+    @trap("The 2 of the Laplace density stands in the constant, 1/(2b); the exponent is |y−μ|/b without it.")
+    class two_in_the_exponent:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            if kind == "gaussian":
+                return _noise_nll(y, mu, scale, "gaussian")
+            return np.abs(y - mu) / (2 * scale) + np.log(2 * scale)
+
+    @trap("That is the density. Take minus its logarithm.")
+    class density_itself:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            if kind == "gaussian":
+                return np.exp(-_noise_nll(y, mu, scale, kind))
+            return np.exp(-_noise_nll(y, mu, scale, kind))
+
+    @trap("The Laplace density has the absolute value in its exponent, not the square.")
+    class laplace_with_a_square:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            if kind == "gaussian":
+                return _noise_nll(y, mu, scale, "gaussian")
+            return (y - mu) ** 2 / scale + np.log(2 * scale)
+
     @right("the density first, element by element")
     class density_loop:
         def noise_nll(y, mu, scale, kind):
@@ -343,6 +397,21 @@ class HuberAndGrad:
         loss = np.where(inside, e**2 / 2, delta * np.abs(e) - delta**2 / 2)
         return float(loss.mean()), np.where(inside, e, delta * np.sign(e)) / e.size
 
+    tail_gradient_not_limited = trap("Your loss is Huber's, but its gradient is that of the square. Beyond δ the slope is ±δ: clip the error.")(_huber_parts(tail=lambda e, d: e))
+    offset_twice = trap("The offset of the tail is δ²/2, half of what you subtract: at |e| = δ both branches have to give δ²/2.")(_huber_parts(linear=lambda e, d: d * np.abs(e) - d**2))
+    offset_is_delta = trap("The offset of the tail is δ²/2: at |e| = δ both branches have to give δ²/2.")(_huber_parts(linear=lambda e, d: d * np.abs(e) - d))
+
+    @trap("The smaller of the two branches is not Huber's: the parabola e²/2 lies above its tangent everywhere. Choose by |e| ≤ δ.")
+    def smaller_branch(pred, target, delta=1.0):
+        e = pred - target
+        return float(np.minimum(e**2 / 2, delta * np.abs(e) - delta**2 / 2).mean()), np.clip(e, -delta, delta) / e.size
+
+    @trap("The loss is one number, the mean over all elements; you return one for each element (or for each column).")
+    def loss_not_reduced(pred, target, delta=1.0):
+        e = pred - target
+        c = np.clip(e, -delta, delta)
+        return c * (e - c / 2), c / e.size
+
     @right("one clipped error does both")
     def clipped(pred, target, delta=1.0):
         e = pred - target
@@ -444,6 +513,22 @@ class ExpectedInitLoss:
     @trap("−ln of the largest prior is the loss on examples of the commonest class only. Average over all classes, weighted by the priors.")
     def majority_only(priors):
         return math.log(len(priors)), float(-np.log(priors.max()))
+
+    @trap("np.where computes the log for all entries and chooses afterwards, so log(0) still warns. Select the positive priors first.")
+    def where_after_the_log(priors):
+        return math.log(len(priors)), float(-np.where(priors > 0, priors * np.log(priors), 0).sum())
+
+    @trap("Losses use the natural logarithm, not the decimal one: ln 10 = 2.30.")
+    def decimal(priors):
+        return math.log10(len(priors)), _entropy(priors) / math.log(10)
+
+    @trap("A class that never occurs adds nothing: define 0·ln 0 as 0. In floating point 0·log(0) is nan.")
+    def log_of_zero_in_a_loop(priors):
+        return math.log(len(priors)), -sum(p * math.log(p) for p in priors)
+
+    @trap("With log priors as logits the probabilities ARE the priors. You put the priors themselves through a softmax.")
+    def softmax_of_priors(priors):
+        return math.log(len(priors)), float(-(priors * np.log(np.exp(priors) / np.exp(priors).sum())).sum())
 
     @right("loop")
     def loop(priors):
@@ -615,6 +700,45 @@ class BatchSoftmax:
         with np.errstate(all="ignore"):
             return s / s.sum(axis=1, keepdims=True)
 
+    @trap("exp(1000) overflows: subtract the maximum of each row first. The result is exactly the same.")
+    def no_shift_in_a_loop(z):
+        return np.array([[math.exp(v) / sum(math.exp(u) for u in row) for v in row] for row in z])
+
+    @trap("Without keepdims the row maxima line up with the columns: shape (B,) against (B, K). Use keepdims=True for the maximum as well.")
+    def maximum_without_keepdims(z):
+        e = np.exp(z - z.max(axis=1))
+        return e / e.sum(axis=1, keepdims=True)
+
+    @trap("Without keepdims the sums line up with the columns, which a square batch hides: use keepdims=True.")
+    def neither_with_keepdims(z):
+        e = np.exp(z - z.max(axis=1))
+        return e / e.sum(axis=1)
+
+    @trap("Each row is a distribution of its own: sum per row. With one sum for the whole batch, only all entries together sum to 1.")
+    def own_maximum_one_sum(z):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum()
+
+    @trap("Dividing the logits is a temperature: it flattens the distribution. A shift changes nothing; a scale does.")
+    def divided_by_the_maximum(z):
+        e = np.exp(z / (np.abs(z).max() + 1e-12))
+        return e / e.sum(axis=1, keepdims=True)
+
+    @trap("The largest absolute value is not the maximum: a row of large negative logits is pushed down further and underflows to 0/0.")
+    def largest_absolute_value(z):
+        e = np.exp(z - np.abs(z).max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    @trap("−= writes into the caller's logits. Make a new array: z − max.")
+    def shifts_in_place(z):
+        z -= z.max(axis=1, keepdims=True)
+        e = np.exp(z)
+        return e / e.sum(axis=1, keepdims=True)
+
+    @trap("This is the decision (1 at the largest logit, 0 elsewhere), not a distribution.")
+    def decision(z):
+        return np.eye(z.shape[1])[z.argmax(axis=1)]
+
     @right("row by row")
     def row_by_row(z):
         out = np.zeros(z.shape)
@@ -746,6 +870,38 @@ class BceWithLogits:
     @trap("Each element has its own y and z. A mean over the rows first, or over axis 0 only, is no single number.")
     def one_value_each(z, y, pos_weight=1.0):
         return pos_weight * y * _softplus(-z) + (1 - y) * _softplus(z)
+
+    @trap("Targets may lie between 0 and 1, and then both terms count. You chose one term by rounding y.")
+    def only_ones_are_positive(z, y, pos_weight=1.0):
+        return float(np.where(y == 1, pos_weight * _softplus(-z), _softplus(z)).mean())
+
+    @trap("With a soft target both terms of an element count, and pos_weight scales only the first. You multiplied the element's whole loss.")
+    def element_weighted(z, y, pos_weight=1.0):
+        return float(((1 + (pos_weight - 1) * y) * (y * _softplus(-z) + (1 - y) * _softplus(z))).mean())
+
+    @trap("The mean runs over ALL elements: divide by z.size, not by the number of rows.")
+    def divided_by_rows(z, y, pos_weight=1.0):
+        return _bce(z, y, pos_weight) * z.size / (len(z) if z.ndim else 1)
+
+    @trap("Clipping p hides the overflow by changing the loss: a mistake at z = −50 should cost 50, not 16.1, and clipped examples have no gradient.")
+    def probabilities_clipped_late(z, y, pos_weight=1.0):
+        p = np.clip(_sigmoid(z), 1e-15, 1 - 1e-15)
+        return float(-(pos_weight * y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
+
+    @trap("nan_to_num replaces the infinity by some number: the loss of the worst examples is then arbitrary. Avoid the infinity instead, with softplus.")
+    def infinities_replaced(z, y, pos_weight=1.0):
+        with np.errstate(all="ignore"):
+            p = 1 / (1 + np.exp(-z))
+            return float(np.nan_to_num(-(pos_weight * y * np.log(p) + (1 - y) * np.log(1 - p))).mean())
+
+    @trap("The sign: log-probabilities are negative, and the loss is their negative.")
+    def negative(z, y, pos_weight=1.0):
+        return -_bce(z, y, pos_weight)
+
+    @trap("ln(1 + e^z) overflows for large z: exp comes first. Take max(z, 0) out: max(z, 0) + log1p(exp(−|z|)).")
+    def naive_in_a_loop(z, y, pos_weight=1.0):
+        terms = [pos_weight * t * math.log(1 + math.exp(-u)) + (1 - t) * math.log(1 + math.exp(u)) for u, t in zip(z.ravel(), y.ravel())]
+        return sum(terms) / len(terms)
 
     @right("logaddexp")
     def with_logaddexp(z, y, pos_weight=1.0):
@@ -902,6 +1058,41 @@ class SoftmaxCe:
         rest = np.log(np.maximum(1 - np.exp(log_p), 1e-300))
         return float(-(h * log_p + (1 - h) * rest).sum(axis=1).mean()), _ce_grad(z, y)
 
+    @trap("−= writes into the caller's z. Work on a new array: z − max.")
+    def shifts_in_place(z, y):
+        z -= z.max(axis=1, keepdims=True)
+        return _ce(z, y), _ce_grad(z, y)
+
+    @trap("log_p[:, y] takes, in every row, the classes of all examples. Pair rows and labels: log_p[np.arange(B), y].")
+    def all_pairs(z, y):
+        return float(-_log_softmax(z)[:, y].mean()), _ce_grad(z, y)
+
+    @trap("Your loss is averaged over all B·K entries. One term for each example counts: divide by B.")
+    def loss_over_entries(z, y):
+        return _ce(z, y) / z.shape[1], _ce_grad(z, y)
+
+    @trap("The mean runs over the B examples. Divide the gradient by B, not by the number of entries B·K.")
+    def both_over_entries(z, y):
+        return _ce(z, y) / z.shape[1], _ce_grad(z, y) / z.shape[1]
+
+    @trap("Softmax runs along the classes, axis 1. Yours runs over the batch.")
+    def over_the_batch(z, y):
+        log_p = _log_softmax(z.T).T
+        return float(-_picked(log_p, y).mean()), (np.exp(log_p) - _one_hot(y, z.shape[1])) / len(y)
+
+    @trap("These are bits. The loss uses the natural logarithm.")
+    def bits(z, y):
+        return _ce(z, y) / math.log(2), _ce_grad(z, y)
+
+    @trap("The gradient is made of probabilities, p − one-hot. You put the log-probabilities there.")
+    def log_p_in_the_gradient(z, y):
+        return _ce(z, y), (_log_softmax(z) - _one_hot(y, z.shape[1])) / len(y)
+
+    @trap("exp overflows for large logits: subtract the row maximum first. Loss and gradient stay the same.")
+    def no_shift_in_a_loop(z, y):
+        p = np.array([[math.exp(v) / sum(math.exp(u) for u in row) for v in row] for row in z])
+        return -sum(math.log(p[i, t]) for i, t in enumerate(y)) / len(y), (p - _one_hot(y, z.shape[1])) / len(y)
+
     @right("loops")
     def loops(z, y):
         total, grad = 0.0, np.zeros(z.shape)
@@ -1049,6 +1240,18 @@ class LogitGradients:
             s = np.exp(z) / (1 + np.exp(z))
             return 2 * (s - y) * s * (1 - s)
 
+    ce_one_hot_divided_only = trap("The mean divides the whole of p − one-hot by N; you divided only one of the two.")(
+        _gradients(ce=lambda z, y: _softmax(z) - _one_hot(y, z.shape[1]) / len(y))
+    )
+    ce_p_divided_only = trap("The mean divides the whole of p − one-hot by N; you divided p only.")(_gradients(ce=lambda z, y: _softmax(z) / len(y) - _one_hot(y, z.shape[1])))
+    mse_slope_only = trap("σ'(z) is one factor. The error 2(σ − y) is missing.")(_gradients(mse=lambda z, y: _sigmoid(z) * (1 - _sigmoid(z))))
+    mse_half_a_slope = trap("σ' = s(1−s) has two factors; yours has one of them.")(_gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * _sigmoid(z)))
+    mse_other_half_a_slope = trap("σ' = s(1−s) has two factors; you left out s.")(_gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * (1 - _sigmoid(z))))
+    mse_summed = trap("One derivative for each element was asked for, not their sum or mean.")(_gradients(mse=lambda z, y: _mse_grad(z, y).sum()))
+    both_not_finished = trap("Neither is finished: the mean over the batch divides the first by N, and the second needs the factor σ'(z) = s(1−s).")(
+        _gradients(lambda z, y: _ce_grad(z, y) * len(y), lambda z, y: 2 * (_sigmoid(z) - y))
+    )
+
     @right("tanh and the log")
     class tanh_and_log:
         def ce_logit_grad(logits, targets):
@@ -1154,6 +1357,21 @@ class SmoothTargets:
         return ((1 - eps) * np.eye(n_classes)[labels] + eps / n_classes).T
 
     del _mixed
+
+    @trap("The number of columns is n_classes. Labels that do not occur in this batch need their column as well.")
+    def columns_from_the_labels_only(labels, n_classes, eps=0.1):
+        return (1 - eps) * np.eye(int(labels.max()) + 1)[labels] + eps / n_classes
+
+    @trap("t[:, labels] writes into all rows at once. Pair rows and labels: t[np.arange(N), labels].")
+    def all_rows_written(labels, n_classes, eps=0.1):
+        out = np.full((len(labels), n_classes), eps / n_classes)
+        out[:, labels] = 1 - eps + eps / n_classes
+        return out
+
+    @trap("Rescaling the rows afterwards gives another ε: (1 + ε/K)/(1 + ε) at the true class. Mix with weights 1 − ε and ε.")
+    def renormalised(labels, n_classes, eps=0.1):
+        out = np.eye(n_classes)[labels] + eps / n_classes
+        return out / out.sum(axis=1, keepdims=True)
 
     @right("loops")
     def loops(labels, n_classes, eps=0.1):
@@ -1292,6 +1510,34 @@ class SigmoidFocal:
     def factor_only(z, y, gamma=2.0, alpha=0.25):
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
         return a * np.exp(-gamma * _softplus(np.where(y == 1, z, -z)))
+
+    @trap("One loss an element was asked for, without a mean or a sum.")
+    def summed(z, y, gamma=2.0, alpha=0.25):
+        return _focal(z, y, gamma, alpha).sum()
+
+    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    def log_with_epsilon(z, y, gamma=2.0, alpha=0.25):
+        pt = _sigmoid(np.where(y == 1, z, -z))
+        return _focal(z, y, gamma, alpha) / _softplus(-np.where(y == 1, z, -z)).clip(1e-300) * -np.log(pt + 1e-8)
+
+    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    def p_t_clipped(z, y, gamma=2.0, alpha=0.25):
+        pt = _sigmoid(np.where(y == 1, z, -z))
+        a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
+        return -a * (1 - pt) ** gamma * np.log(np.clip(pt, 1e-12, 1))
+
+    @trap("alpha=None switches the balancing off: factor 1 for both classes, no default and no ½.")
+    def none_is_one_half(z, y, gamma=2.0, alpha=0.25):
+        return _focal(z, y, gamma, 0.5 if alpha is None else alpha)
+
+    @trap("alpha=None switches the balancing off. You fall back to 0.25 there.")
+    def none_is_the_default(z, y, gamma=2.0, alpha=0.25):
+        return _focal(z, y, gamma, 0.25 if alpha is None else alpha)
+
+    @trap("(1 − p_t)^γ, not 1 − p_t^γ: the power applies to the bracket.")
+    def power_inside(z, y, gamma=2.0, alpha=0.25):
+        u = np.where(y == 1, z, -z)
+        return _focal(z, y, 0.0, alpha) * (1 - _sigmoid(u) ** gamma)
 
     @right("torchvision's form")
     def as_torchvision(z, y, gamma=2.0, alpha=0.25):
@@ -1517,6 +1763,24 @@ class SoftDiceCe:
             p = np.clip(_sigmoid(logits), 1e-7, 1 - 1e-7)
             return float(-(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()) + _dice(_sigmoid(logits), masks, smooth)
 
+    smooth_doubled = trap("The numerator is 2Σpm + s. You doubled s as well, so a perfect overlap costs less than 0.")(
+        _both(lambda probs, masks, smooth=1.0: float((1 - 2 * ((probs * masks).sum((1, 2)) + smooth) / (probs.sum((1, 2)) + masks.sum((1, 2)) + smooth)).mean()))
+    )
+    tiny_epsilon_for_smooth = trap("smooth is not used; a tiny epsilon below only avoids 0/0. An empty mask, correctly predicted empty, then costs 1.")(
+        _both(lambda probs, masks, smooth=1.0: float((1 - 2 * (probs * masks).sum((1, 2)) / (probs.sum((1, 2)) + masks.sum((1, 2)) + 1e-8)).mean()))
+    )
+    bce_summed_per_sample = trap("The cross-entropy term is the mean over all pixels. You summed the pixels of each sample.")(
+        _both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) * logits[0].size + _dice(_sigmoid(logits), masks, smooth))
+    )
+    dice_subtracted = trap("Both are losses: add them. You subtract the Dice loss.")(_both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) - _dice(_sigmoid(logits), masks, smooth)))
+
+    @trap("exp(−z) overflows for logits of −1000. Write the sigmoid with exp(−|z|).")
+    class naive_sigmoid:
+        soft_dice_loss = _dice
+
+        def dice_bce_loss(logits, masks, smooth=1.0):
+            return _pixel_bce(logits, masks) + _dice(1 / (1 + np.exp(-logits)), masks, smooth)
+
     @right("sample by sample")
     class sample_by_sample:
         def soft_dice_loss(probs, masks, smooth=1.0):
@@ -1658,6 +1922,32 @@ class KlDivergence:
     @trap("This is the symmetric version, KL(p‖q) and KL(q‖p) together. Only the first was asked for.")
     def symmetric(p, q, base=math.e):
         return 0.5 * (_kl(p, q, base) + _kl(q, p, base))
+
+    @trap("The terms keep their sign; only the sum is never negative. No absolute value.")
+    def negative_terms_dropped(p, q, base=math.e):
+        used = p > 0
+        if (q[used] == 0).any():
+            return math.inf
+        return float(np.maximum(p[used] * np.log(p[used] / q[used]), 0).sum() / math.log(base))
+
+    @trap("Choosing afterwards (np.where, nansum) comes too late: log(0) and the division have been computed for all entries and warned. Select the outcomes with p > 0 first.")
+    def nan_swallowed(p, q, base=math.e):
+        return float(np.nansum(p * np.log(p / q)) / math.log(base))
+
+    @trap("Choosing afterwards (np.where, nansum) comes too late: log(0) and the division have been computed for all entries and warned. Select the outcomes with p > 0 first.")
+    def where_after_the_log(p, q, base=math.e):
+        return float(np.where(p > 0, p * np.log(p / q), 0).sum() / math.log(base))
+
+    @trap("Outcomes with p = 0 contribute 0: leave them out. In floating point 0·log(0) is nan.")
+    def zeros_in_a_loop(p, q, base=math.e):
+        return sum(a * math.log(a / b) for a, b in zip(p.tolist(), q.tolist())) / math.log(base)
+
+    @trap("The terms are weighted by p, the first argument. You weight log(p/q) by q.")
+    def weighted_by_q(p, q, base=math.e):
+        used = p > 0
+        if (q[used] == 0).any():
+            return math.inf
+        return float((q[used] * np.log(p[used] / q[used])).sum() / math.log(base))
 
     @right("loop")
     def loop(p, q, base=math.e):
@@ -1809,6 +2099,35 @@ class KlDistillation:
         _kl_wrong(lambda p, q: float((p * np.log(np.where((p > 0) & (q > 0), p, 1) / np.where((p > 0) & (q > 0), q, 1))).sum()))
     )
     kl_averaged = trap("KL is a sum over outcomes; you took their mean.")(_kl_wrong(lambda p, q: _kl(p, q) / len(p)))
+
+    @trap("Your loss does not reach the student: somewhere the graph is cut (item(), detach or NumPy). Only the teacher is detached.")
+    class numbers_only:
+        kl_div = _plain_kl
+
+        def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
+            return _distill(student, teacher, labels, T, alpha).item()
+
+    @trap("T² belongs to the soft term only; the hard term has no temperature to undo.")
+    class t_squared_on_both:
+        kl_div = _plain_kl
+
+        def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
+            return T * T * _distill(student, teacher, labels, T, alpha, scale=lambda T: 1)
+
+    @trap("A temperature divides the logits: T > 1 flattens. You multiply by it.")
+    class t_multiplied:
+        kl_div = _plain_kl
+
+        def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
+            return alpha * F.cross_entropy(student, labels) + (1 - alpha) * T * T * _distill(student, teacher, labels, 1 / T, 0.0, scale=lambda T: 1)
+
+    @trap("F.cross_entropy takes the student's logits. You gave it probabilities: softmax twice.")
+    class hard_term_twice_softmaxed:
+        kl_div = _plain_kl
+
+        def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
+            soft = _distill(student, teacher, labels, T, 0.0, scale=lambda T: 1)
+            return alpha * F.cross_entropy(F.softmax(student, dim=1), labels) + (1 - alpha) * T * T * soft
 
     @right("written out")
     class written_out:
@@ -2006,6 +2325,25 @@ class TripletInfonce:
         _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(-np.linalg.norm(_unit(z1)[:, None] - _unit(z2)[None], axis=2) / tau)).mean()))
     )
 
+    absolute_value = trap("max(0, ·), not |·|: a triplet that is satisfied by far costs nothing.")(
+        _triplets(lambda a, p, n, margin=1.0: float(np.abs(_distance(a, p) - _distance(a, n) + margin).mean()))
+    )
+    softplus_for_hinge = trap("This is the soft margin, ln(1 + e^x). Here the hinge max(0, x) was asked for: exactly 0 beyond the margin.")(
+        _triplets(lambda a, p, n, margin=1.0: float(_softplus(_distance(a, p) - _distance(a, n) + margin).mean()))
+    )
+    all_entries_averaged = trap("Only the diagonal holds the right partners. You averaged the log-probabilities of all N × N pairs.")(
+        _nces(lambda z1, z2, tau=0.1: float(-_log_softmax(_unit(z1) @ _unit(z2).T / tau).mean()))
+    )
+    one_norm_for_all = trap("Each row has its own length: norm along axis 1 with keepdims. You divided by the norm of the whole matrix.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax((z1 / np.linalg.norm(z1)) @ (z2 / np.linalg.norm(z2)).T / tau)).mean()))
+    )
+    squared_norm = trap("A row divided by its squared length has not length 1. Take the root.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax((z1 / (z1**2).sum(1, keepdims=True)) @ (z2 / (z2**2).sum(1, keepdims=True)).T / tau)).mean()))
+    )
+    probability_not_log = trap("That is 1 minus the probability of the right partner. InfoNCE takes −ln of it.")(
+        _nces(lambda z1, z2, tau=0.1: float(1 - np.diag(_softmax(_unit(z1) @ _unit(z2).T / tau)).mean()))
+    )
+
     @right("loops")
     class loops:
         def triplet_loss(a, p, n, margin=1.0):
@@ -2172,6 +2510,31 @@ class CeWithLogits:
         w = np.ones(len(targets)) if weight is None else (weight / weight.mean())[targets]
         return float((w * losses).mean())
 
+    @trap("An epsilon in the log caps the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs none.")
+    def probabilities_clipped(logits, targets, weight=None):
+        w = np.ones(len(targets)) if weight is None else weight[targets]
+        return float(-(w * np.log(np.clip(_picked(_softmax(logits), targets), 1e-15, 1))).sum() / w.sum())
+
+    @trap("exp(1000) is inf, and inf/inf is nan. Subtract the row maximum first; softmax does not change.")
+    def no_shift_in_a_loop(logits, targets, weight=None):
+        w = np.ones(len(targets)) if weight is None else weight[targets]
+        losses = [-math.log(math.exp(row[t]) / sum(math.exp(v) for v in row)) for row, t in zip(logits, targets)]
+        return float(np.dot(w, losses) / w.sum())
+
+    mean_times_mean = trap("Weight each loss by its own class before you sum. The mean loss times the mean weight mixes them up.")(_reduced(lambda loss, w, _: loss.mean() * w.mean()))
+    inverse_weights = trap("weight multiplies the loss of its class; you divide by it.")(_reduced(lambda loss, w, _: (loss / w).sum() / (1 / w).sum()))
+
+    @trap("The mean runs over the examples, not over all N·C entries.")
+    def divided_by_entries(logits, targets, weight=None):
+        return _weighted_ce(logits, targets, weight) / logits.shape[1]
+
+    @trap("nan_to_num replaces what overflowed by some number: the loss is finite and wrong. Shift before exp, and there is no infinity.")
+    def infinities_replaced(logits, targets, weight=None):
+        with np.errstate(all="ignore"):
+            p = np.nan_to_num(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+            w = np.ones(len(targets)) if weight is None else weight[targets]
+            return float(-(w * np.log(_picked(p, targets) + 1e-300)).sum() / w.sum())
+
     @right("loop")
     def loop(logits, targets, weight=None):
         total = votes = 0.0
@@ -2226,6 +2589,7 @@ def _bend(net):
 
 
 def _train_net(submission, seed):
+    torch.set_num_threads(1)  # tiny matrices: threads only get in each other's way
     torch.manual_seed(seed)
     net, (x, y) = submission.Net(6, 24, 10), _points(seed)
     bend, size = _bend(net), sum(p.numel() for p in net.parameters())
@@ -2237,7 +2601,8 @@ def _train_net(submission, seed):
         loss.backward()
         optimizer.step()
     train = net(x).detach()
-    return {"bend": bend, "size": size, "first": first, "last": loss.item(), "looks": _portrait(train), "same": bool(torch.allclose(train, net.eval()(x), atol=1e-5))}
+    alone = bool(torch.allclose(net(x[:3]).detach(), train[:3], atol=1e-4))
+    return {"alone": alone, "bend": bend, "size": size, "first": first, "last": loss.item(), "looks": _portrait(train), "same": bool(torch.allclose(train, net.eval()(x), atol=1e-5))}
 
 
 def _ask_probabilities(submission, seed):
@@ -2259,6 +2624,8 @@ def _accept_training(result, seed):
         return f"The first loss is {result['first']:.2f}, not near ln C. forward returns {result['looks']}."
     if not result["last"] < 0.15:
         return f"The loss stays at {result['last']:.2f} after training. forward returns {result['looks']}."
+    if not result["alone"]:
+        return "What forward returns for an example depends on the other examples of the batch."
     return result["same"] or "forward returns something else in evaluation mode than in training mode."
 
 
@@ -2295,7 +2662,7 @@ def _soft(z):
     return torch.softmax(z, dim=1)
 
 
-@exercise("losses.debug-double-softmax", names="Net", covers=["losses.double-softmax", "losses.q.raw-logits"], seconds=30)
+@exercise("losses.debug-double-softmax", names="Net", covers=["losses.double-softmax", "losses.q.raw-logits"], seconds=60)
 class DebugDoubleSoftmax:
     reference = _net()
 
@@ -2331,6 +2698,10 @@ class DebugDoubleSoftmax:
     relu_at_the_end = trap("A ReLU on the logits cuts the gradients of negative ones. Nothing follows the last linear layer.")(_net(torch.relu))
     relu_removed = trap("The ReLU is gone: two linear layers without a bend are one. Only the softmax was wrong.")(_net(between=lambda z: z))
     shares_in_proba = trap("Dividing the logits by their sum gives no probabilities: logits may be negative. Use softmax.")(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
+
+    log_softmax_over_the_batch = trap("dim=0 normalises over the batch: an example's logits then depend on the others in its batch. Leave the normalisation to F.cross_entropy.")(
+        _net(lambda z: torch.log_softmax(z, dim=0))
+    )
 
     log_softmax_in_forward = right("log-softmax in forward: it is idempotent")(_net(lambda z: F.log_softmax(z, dim=1)))
 
