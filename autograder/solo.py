@@ -1,7 +1,7 @@
 """Judge solutions outside of a course run: one file, or one notebook on the learner's own machine."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 from autograder.chapter import Chapter
@@ -21,23 +21,12 @@ def judge_text(chapter: Chapter, sources: Mapping[str, str], done: Callable[[Ver
     done : called with each verdict as it is reached
     """
     verdicts = {}
-    with zygote_while(lambda: [chapter.prepared[id].expected for id in sources]) as zygote:
+    with closing(Zygote(limits=Limits(), sandbox="none")) as zygote:
+        _ = [chapter.prepared[id].expected for id in sources]  # while the zygote starts
         for verdict in judge_with(zygote, chapter, sources):
             done(verdict)
             verdicts[verdict.exercise] = verdict
     return verdicts
-
-
-def zygote_while(work: Callable[[], object]) -> Zygote:
-    """A zygote, started beside `work`: either takes seconds."""
-    with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(Zygote, limits=Limits(), sandbox="none")
-        try:
-            work()
-        except BaseException:
-            starting.result().close()
-            raise
-        return starting.result()
 
 
 def limits_of(exercise: Exercise, limits: Limits) -> Limits:

@@ -18,7 +18,7 @@ from autograder.grading.judging import Graded, GradedCell
 from autograder.grading.pool import MakeExecutor, process_pool, run_jobs
 from autograder.grading.register import open_gradebook, register
 from autograder.grading.settings import Settings, writable
-from autograder.grading.worker import Job, blueprint_of, grade_job, warm
+from autograder.grading.worker import Job, blueprint_of, grade_job, spare_zygotes, warm
 from autograder.verdict import Verdict
 
 
@@ -69,10 +69,11 @@ def grade_course(
     with _alone(settings):
         blueprints = [blueprint_of(settings.root, c.name) for c in chosen]
         batch = Batch([e for b in blueprints for e in find_entries(settings, b, options.students)])
-        todo = _to_be_done(settings, blueprints, batch, options)
-        started(len(todo))
-        if todo:
-            _grade(settings, todo, batch, options, advanced)
+        with spare_zygotes(min(options.workers or _cores(), len(batch.entries)), options.sandbox):
+            todo = _to_be_done(settings, blueprints, batch, options)
+            started(len(todo))
+            if todo:
+                _grade(settings, todo, batch, options, advanced)
     return batch
 
 

@@ -1,6 +1,7 @@
 """Grade one notebook on a learner's own machine: `dlcourse check`."""
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 from autograder.chapter import Chapter
@@ -8,7 +9,8 @@ from autograder.errors import NotebookError
 from autograder.grading.blueprint import Blueprint
 from autograder.grading.judging import Bench, Graded, judge_submission
 from autograder.grading.submission import Submission, own_id, parse, read_bytes, take
-from autograder.solo import zygote_while
+from autograder.student.limits import Limits
+from autograder.student.process import Zygote
 from autograder.verdict import Verdict
 
 
@@ -32,5 +34,6 @@ def check(blueprint: Blueprint, submission: Submission, done: Callable[[Verdict]
     """The verdicts, in a process beside this one; `done` gets each as it is reached."""
     exercises = [blueprint.chapter.prepared[s.exercise] for s in blueprint.slots if s.exercise in blueprint.chapter.tasks]
     tried = [p for p, s in zip(exercises, blueprint.slots) if s.solution_id in submission.sources]
-    with zygote_while(lambda: [p.expected for p in tried]) as zygote:
+    with closing(Zygote(limits=Limits(), sandbox="none")) as zygote:
+        _ = [p.expected for p in tried]  # while the zygote starts
         return judge_submission(blueprint, submission, Bench("none", zygote.limits, zygote), done)

@@ -31,7 +31,7 @@ def can_be_written(exercise: Exercise, implementation: Implementation) -> bool:
     """Whether every part of an implementation is a function or class with a text of its own: no lambda, nothing made by a function."""
     values = [getattr(implementation.submission, name) for name in exercise.names]
     functions = [f for v in values for f in _functions(v)]
-    made = any(f.__name__ == "<lambda>" or f.__closure__ and not isinstance(v, type) for v in values for f in _functions(v))
+    made = any(f.__name__ == "<lambda>" or (f.__closure__ and not isinstance(v, type)) for v in values for f in _functions(v))
     return bool(functions) and not made
 
 

@@ -4,11 +4,14 @@ State (chapters, their cases and expected results, a zygote) is made on first us
 process pool on this machine, or Dask's workers elsewhere. Nothing of nbgrader is imported here.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from autograder.grading.blueprint import Blueprint
 from autograder.grading.files import write_whole
 from autograder.grading.judging import Bench, Graded, as_text, graded_notebook, judge_submission
 from autograder.grading.submission import read_submission
+from autograder.student.process import Zygote
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Job:
 
 _blueprints: dict[tuple[Path, str], Blueprint] = {}
 _benches: dict[tuple[int, str], Bench] = {}
+_spare: list[Zygote] = []
+_taken = multiprocessing.Value("i", 0)
 
 
 def blueprint_of(root: Path, chapter: str) -> Blueprint:
@@ -71,8 +77,28 @@ def grade_job(job: Job) -> Graded:
 def _bench(sandbox: str) -> Bench:
     key = (os.getpid(), sandbox)  # a forked process must not use its parent's zygote
     if key not in _benches:
-        _benches[key] = Bench(sandbox)
+        _benches[key] = Bench(sandbox, started=_take())
     return _benches[key]
+
+
+@contextmanager
+def spare_zygotes(n: int, sandbox: str) -> Iterator[None]:
+    """Have `n` zygotes start while this process prepares; the workers that are forked from it take one each."""
+    _spare[:] = [Zygote(sandbox=sandbox) for _ in range(n)]
+    _taken.value = 0
+    try:
+        yield
+    finally:
+        for zygote in _spare:
+            zygote.close()
+        _spare.clear()
+
+
+def _take() -> Zygote | None:
+    with _taken.get_lock():
+        _taken.value += 1
+        number = _taken.value - 1
+    return _spare[number] if number < len(_spare) else None
 
 
 def start_worker(parent: int) -> None:

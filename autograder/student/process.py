@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Zygote:
 
     Raises
     ------
-    SandboxError : this machine cannot hold what "full" promises, or the process does not start
+    SandboxError : this machine cannot hold what "full" promises; on first use, if the process did not start
 
     Examples
     --------
@@ -92,10 +93,15 @@ class Zygote:
         )  # fmt: skip
         theirs.close()
         self._control.settimeout(_START_SECONDS)
-        self.greeting = self._receive()
-        if "error" in self.greeting:
+
+    @cached_property
+    def greeting(self) -> dict[str, Any]:
+        """What the process says when it is ready. It takes seconds to start: whoever has other work does it before asking."""
+        answer = self._receive()
+        if "error" in answer:
             self.close()
-            raise SandboxError(f"The process that runs submissions did not start.\n{self.greeting['error']}")
+            raise SandboxError(f"The process that runs submissions did not start.\n{answer['error']}")
+        return answer
 
     def _receive(self) -> dict[str, Any]:
         try:
@@ -109,6 +115,7 @@ class Zygote:
     def request(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Ask the zygote to fork or to end a fork."""
         with self._lock:
+            _ = self.greeting
             try:
                 socket.send_fds(self._control, [json.dumps(message).encode()], list(descriptors))
             except OSError as error:
@@ -135,6 +142,7 @@ class Zygote:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def __enter__(self) -> "Zygote":
+        _ = self.greeting
         return self
 
     def __exit__(self, *exc: object) -> None:

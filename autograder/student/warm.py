@@ -64,6 +64,7 @@ def _layers() -> None:
         y = y + F.cross_entropy(q[0, 0], torch.tensor([0, 1, 2, 3, 0])) + torch.linalg.norm(q) + torch.einsum("abcd,abed->", q, q)
         y.backward()
         torch.linalg.svd(torch.eye(3, dtype=dtype))
+    torch.zeros(2, device="meta").mean(0)
     torch.nn.LSTM(3, 4)(torch.zeros(2, 1, 3))
     torch.nn.MultiheadAttention(4, 2)(*[torch.zeros(2, 1, 4)] * 3)
     torch.nn.TransformerEncoderLayer(4, 2, 8)(torch.zeros(2, 1, 4))

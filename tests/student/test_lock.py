@@ -254,7 +254,7 @@ def test_two_submissions_do_not_see_each_other(locked: Zygote, ask: Ask) -> None
 @linux
 def test_everything_ends_with_the_judge(tmp_path: Path) -> None:
     code = (
-        "from autograder.student.process import Zygote\nimport os, sys, threading\nz = Zygote()\n"
+        "from autograder.student.process import Zygote\nimport os, sys, threading\nz = Zygote()\nz.greeting\n"
         "s = z.submission('', 'while True: pass', name='a.b')\n"
         "threading.Timer(0.5, lambda: (print(z._process.pid, flush=True), os.kill(os.getpid(), 9))).start()\ns.load()"
     )
