@@ -174,7 +174,7 @@ def smooth(values, keep=0.9):
 def schedule_race(total=200, peak=0.1, warmup=10):
     """A small net on digits under four schedules that were planned for `total` steps; the run has 200."""
     run = 200
-    top = 0.3 * total
+    turn = 0.3 * total
 
     def cosine(x):
         return 0.5 * (1 + math.cos(math.pi * min(max(x, 0.0), 1.0)))
@@ -182,7 +182,7 @@ def schedule_race(total=200, peak=0.1, warmup=10):
     phases = {
         "warmup + cosine": lambda s: s / warmup if s < warmup else cosine((s - warmup) / max(total - warmup, 1)),
         "step": lambda s: 0.1 ** ((s >= total // 2) + (s >= 3 * total // 4)),
-        "one-cycle": lambda s: 0.04 + 0.96 * cosine(1 - s / top) if s < top else cosine((s - top) / (total - top)),
+        "one-cycle": lambda s: 0.04 + 0.96 * cosine(1 - s / turn) if s < turn else cosine((s - turn) / (total - turn)),
         "constant": lambda s: 1.0,
     }
     fig, (top, bottom) = figures.new(nrows=2, width=7.2, height=5.4, sharex=True)
