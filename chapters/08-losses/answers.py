@@ -2743,6 +2743,26 @@ def _loop_ce(logits, targets, weight=None):
     return total / votes
 
 
+def _one_hot_ce(logits, targets, weight=None):
+    z = np.asarray(logits, float)
+    chosen = np.eye(z.shape[1])[np.asarray(targets)] * (1.0 if weight is None else np.asarray(weight, float))
+    return np.array((chosen * (np.logaddexp.reduce(z, axis=1, keepdims=True) - z)).sum() / chosen.sum())
+
+
+def _pairwise_ce(logits, targets, weight=None):
+    z, y = np.asarray(logits, float), np.asarray(targets)
+    gaps = z - z[np.arange(len(y)), y][:, None]  # against the true class
+    top = gaps.max(axis=1)
+    losses = top + np.log(np.exp(gaps - top[:, None]).sum(axis=1))
+    w = np.ones(len(y)) if weight is None else np.asarray(weight, float)[y]
+    return np.float64(np.dot(losses, w / w.sum()))
+
+
+def _nll_loss_ce(logits, targets, weight=None):
+    log_p = F.log_softmax(_t(logits), dim=1)
+    return float(F.nll_loss(log_p, _long(targets), weight=None if weight is None else _t(weight)))
+
+
 def _wrong_ce(losses=None, reduce=None):
     def cross_entropy(logits, targets, weight=None):
         with np.errstate(all="ignore"):
@@ -2780,7 +2800,7 @@ _CHECKED = [(_L53, _Y5), (_SQUARE, np.array([1, 0, 1])), (_FAR, _FAR_Y), (np.arr
 
 @exercise("losses.test-cross-entropy", names="check_cross_entropy", covers=["losses.cce", "losses.class-weighted-ce", "losses.probe-logits"])
 class TestCrossEntropy:
-    accepts = {"torch": _torch_ce, "through logaddexp": _logaddexp_ce, "in a loop": _loop_ce}
+    accepts = {"torch": _torch_ce, "through logaddexp": _logaddexp_ce, "in a loop": _loop_ce, "one-hot": _one_hot_ce, "gaps to the true class": _pairwise_ce, "nll_loss": _nll_loss_ce}
     catches = {
         "no shift": _wrong_ce(_naive_losses),
         "one maximum for all": _wrong_ce(_global_losses),

@@ -35,7 +35,7 @@ predict(
     key="losses.ce-vs-squared",
 )
 
-# %% demo="losses.ce-vs-squared" covers="losses.fig-ce-vs-squared losses.mse-saturates losses.q.ce-not-mse"
+# %% demo="losses.demo-ce-vs-squared" covers="losses.fig-ce-vs-squared losses.mse-saturates losses.q.ce-not-mse"
 explore(
     demos.ce_vs_squared,
     alt="Left: −ln p shoots up as p goes to 0 while (1−p)² stays below 1. Right: the size of the logit gradient, near 1 for cross-entropy and near 0 for squared error when z is very negative",
@@ -126,7 +126,7 @@ assert abs(best_constant(np.array([8.0, 0.0, 1.0]), "laplace") - 1) < 0.005, "tw
 # You will often read that Huber is MSE inside and MAE outside. Not quite: it is *half* the squared error inside, and the absolute error *times* $\delta$, *shifted*, outside. Only so do value and slope meet at $\lvert e\rvert=\delta$:
 # both branches give $\delta^2/2$ there, with slope $\delta$. (torch's `SmoothL1Loss` is Huber divided by $\delta$.)
 
-# %% demo="losses.regression-outlier" covers="losses.regression-table losses.huber losses.noise-models losses.q.mse-mae-huber"
+# %% demo="losses.demo-regression-outlier" covers="losses.regression-table losses.huber losses.noise-models losses.q.mse-mae-huber"
 explore(
     demos.regression_outlier,
     alt="Lines fitted under MSE, MAE and Huber with one outlier: the MSE line is pulled up; the losses and their slopes; with fixed steps MAE jitters around the optimum",
@@ -135,7 +135,7 @@ explore(
 )
 
 # %% [markdown]
-# **What to see.** One point of twenty lifts the MSE line; the other two lines stay. On the right, steps of fixed rate: the MSE error shrinks smoothly, the MAE error ends in a zig-zag as high as its step.
+# **What to see.** One point of twenty lifts the MSE line; the other two lines stay. On the right, steps of fixed rate: the MSE error shrinks smoothly, the MAE error ends in a zig-zag about half a step high.
 # **Try** `delta` 10: Huber behaves like MSE, outlier and all. **Try** 0.1: it behaves like MAE, and slowly.
 #
 # ### Exercise losses.huber-and-grad · difficulty 2 of 5 · 15 min · 3 points
@@ -508,7 +508,7 @@ assert np.allclose(t_[0], [0.05, 0.05, 0.85, 0.05]), "1 − ε + ε/K at the tru
 # Two knobs, two roles. $\gamma$ is about *difficulty*: at $\gamma=2$ an example with $p_t=0.9$ counts a hundredth. $\alpha$ is about *frequency*: a weight per class. $\gamma=0$ is $\alpha$-weighted cross-entropy. You will often read that the two are independent; in
 # fact they are tuned together. In the paper the best $\alpha$ falls from 0.75 at $\gamma=0$ to 0.25 at $\gamma=2$: once the easy negatives are turned down, the positives need less help.
 
-# %% demo="losses.imbalance" covers="losses.focal losses.focal-use losses.class-weighted-ce"
+# %% demo="losses.demo-imbalance" covers="losses.focal losses.focal-use losses.class-weighted-ce"
 explore(
     demos.imbalance,
     alt="Share of the total loss carried by easy negatives, hard negatives and positives in a 1000:1 set under plain, weighted and focal cross-entropy",
@@ -674,7 +674,7 @@ assert np.isclose(kl_divergence(np.array([1.0, 0.0]), p_), math.log(2)), "an out
 #
 # Why $T^2$? The gradient of the soft term is $\frac1T(q_T-p_T)$: one $1/T$ from the chain rule, and about another one because flat distributions differ less. Without $T^2$ the soft term at $T=8$ has about 1/64 of its weight, and you train on the hard labels only.
 
-# %% demo="losses.temperature" covers="losses.distillation losses.label-smoothing-teacher losses.q.distill-t2"
+# %% demo="losses.demo-temperature" covers="losses.distillation losses.label-smoothing-teacher losses.q.distill-t2"
 explore(
     demos.temperature,
     alt="Softened probabilities of teacher and student at temperature T; the soft gradient falls as 1/T² and is flat after multiplication by T²; a smoothed teacher has equal bars for all wrong classes",
@@ -800,7 +800,7 @@ assert abs(info_nce(z_, z_, tau=0.0005)) < 1e-5, "small tau: no overflow, and th
 # A speech recogniser sees 100 frames a second and is told five letters. Which frame belongs to which letter? Nobody knows. *Connectionist temporal classification* adds a blank symbol and a rule to read a path: **first merge repeats, then drop
 # blanks**. So `aa-b`, `-ab-` and `abbb` all read "ab". The loss is minus the log of the *total* probability of all paths that read as the target. No label per frame, no alignment found beforehand.
 
-# %% demo="losses.ctc-paths" covers="losses.ctc"
+# %% demo="losses.demo-ctc-paths" covers="losses.ctc"
 explore(
     demos.ctc_paths,
     alt="The 15 paths of four frames that read as ab, with their probabilities; their sum equals exp(−F.ctc_loss)",
