@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import random
 import time
 from collections.abc import Sequence, Set
 from typing import Any, Protocol
@@ -26,6 +27,8 @@ SAME_RESULTS = 0.6
 MANNERS = ("warning", "changed")
 #: or if this share of all that is wrong with it shows in the submission, which then has other mistakes besides.
 ALSO_THIS_MISTAKE = 0.9
+#: How often a check is asked about each right implementation.
+TURNS_OF_RIGHT_ONES = 3
 
 _MISSING = cloudpickle.dumps(Missing())
 
@@ -102,6 +105,8 @@ def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[
 
 def _ask_all(prepared: Prepared, student: Student) -> list[Observation]:
     """Every case, group after group. When the exercise's time is up the rest is not tried: it ends as "time"."""
+    if prepared.exercise.is_test:
+        return _ask_about_implementations(prepared, student)
     seen: list[Observation] = []
     end = time.monotonic() + prepared.exercise.seconds
     for group, probe in enumerate(prepared.probes):
@@ -109,6 +114,23 @@ def _ask_all(prepared: Prepared, student: Student) -> list[Observation]:
         late = time.monotonic() > end
         seen += [Observation(error="time")] * len(calls) if late else student.ask(probe, calls)
     return seen
+
+
+def _ask_about_implementations(prepared: Prepared, student: Student) -> list[Observation]:
+    """A learner's check on each implementation: one to a question, in an order that nobody can foresee, right ones several times.
+
+    So a check can tell right from wrong by what an implementation computes, not by when or beside which others it is asked about.
+    """
+    cases, end = prepared.cases, time.monotonic() + prepared.exercise.seconds
+    turns = [i for i, c in enumerate(cases) for _ in range(TURNS_OF_RIGHT_ONES if c.group == 0 else 1)]
+    random.SystemRandom().shuffle(turns)
+    seen: dict[int, Observation] = {}
+    for i in turns:
+        late = time.monotonic() > end
+        now = Observation(error="time") if late else student.ask(prepared.probes[cases[i].group], [cases[i].call])[0]
+        if i not in seen or seen[i].value is True:  # one rejection is enough
+            seen[i] = now
+    return [seen[i] for i in range(len(cases))]
 
 
 def _lamps(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong]) -> tuple[tuple[str, bool], ...]:
@@ -122,7 +144,8 @@ def _earned(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong]
     total = sum(g.weight for g in exercise.groups)
     good = sum(g.weight for i, g in enumerate(exercise.groups) if i not in bad)
     if exercise.is_test:
-        good -= sum(cases[i].group == 0 for i in failing)
+        right_ones = [i for i, c in enumerate(cases) if c.group == 0]
+        good -= total * len(failing.intersection(right_ones)) / len(right_ones)
     return math.floor(2 * points * max(0.0, good / total)) / 2
 
 

@@ -1,11 +1,12 @@
 """What a batch needs once: the cases of an exercise, the expected results, what each trap does, and the probes, packed to travel."""
 
 import copy
+import dis
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -220,9 +221,10 @@ def _is_own(value: Any, function: FunctionType) -> bool:
     return getattr(value, "__module__", None) == function.__module__ or isinstance(value, (Exercise, Implementation))
 
 
-def _names(code: Any) -> set[str]:
-    inner = [_names(c) for c in code.co_consts if hasattr(c, "co_names")]
-    return set(code.co_names).union(*inner)
+def _names(code: CodeType) -> set[str]:
+    """The global names that code reads; an attribute of the same name is none."""
+    own = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def _filled(cell: Any) -> bool:

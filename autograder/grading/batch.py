@@ -15,10 +15,11 @@ from autograder.grading.files import write_whole
 from autograder.grading.gradebook import Writer
 from autograder.grading.jobs import Entry, find_entries
 from autograder.grading.judging import Graded, GradedCell
-from autograder.grading.pool import MakeExecutor, process_pool, run_jobs
+from autograder.grading.pool import FORKS, MakeExecutor, process_pool, run_jobs
 from autograder.grading.register import open_gradebook, register
 from autograder.grading.settings import Settings, writable
-from autograder.grading.worker import Job, blueprint_of, grade_job, spare_zygotes, warm
+from autograder.grading.shared import Zygotes, sharing
+from autograder.grading.worker import Job, blueprint_of, grade_job, warm
 from autograder.verdict import Verdict
 
 
@@ -31,6 +32,11 @@ class Options:
     sandbox: str = "full"
     force: bool = False
     make: MakeExecutor = process_pool
+
+    @property
+    def share(self) -> bool:
+        """Whether workers are forked from this process, and can use what it has started."""
+        return self.make is process_pool and FORKS
 
 
 @dataclass
@@ -69,12 +75,25 @@ def grade_course(
     with _alone(settings):
         blueprints = [blueprint_of(settings.root, c.name) for c in chosen]
         batch = Batch([e for b in blueprints for e in find_entries(settings, b, options.students)])
-        with spare_zygotes(min(options.workers or _cores(), len(batch.entries)), options.sandbox):
+        zygotes = _zygotes(settings, batch, options)
+        try:
             todo = _to_be_done(settings, blueprints, batch, options)
             started(len(todo))
             if todo:
-                _grade(settings, todo, batch, options, advanced)
+                _grade(settings, todo, batch, options, advanced, zygotes)
+        finally:
+            if zygotes:
+                zygotes.close()
     return batch
+
+
+def _zygotes(settings: Settings, batch: Batch, options: Options) -> Zygotes | None:
+    """Start them as early as it is likely that they are needed, if they can be shared."""
+    new = sum(options.force or not e.record.exists() for e in batch.entries)
+    if not new or not options.share:
+        return None
+    hidden = [settings.root, settings.folder("submitted").resolve()]
+    return Zygotes(options.sandbox, _workers(options, new), hidden, writable(settings.work))
 
 
 def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, options: Options) -> list[Entry]:
@@ -88,12 +107,14 @@ def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, opt
     return [e for e in batch.entries if options.force or not e.recall(scores[e.chapter.name].get(e.student, {}))]
 
 
-def _grade(settings: Settings, todo: list[Entry], batch: Batch, options: Options, advanced: Callable[[Entry], None]) -> None:
+def _grade(
+    settings: Settings, todo: list[Entry], batch: Batch, options: Options, advanced: Callable[[Entry], None], zygotes: Zygotes | None
+) -> None:
     for blueprint in {id(e.blueprint): e.blueprint for e in todo}.values():
         warm(blueprint)
     jobs = {Job(settings.root, e.chapter.name, e.student, e.notebook, e.result, options.sandbox): e for e in todo}
-    workers = min(options.workers or _cores(), len(jobs))
-    results = run_jobs(jobs, grade_job, workers, options.make)
+    make = sharing(options.make, zygotes.ready()) if zygotes else options.make
+    results = run_jobs(jobs, grade_job, _workers(options, len(jobs)), make)
     try:
         with open_gradebook(settings) as gradebook:
             writer = Writer(gradebook, settings)
@@ -106,8 +127,9 @@ def _grade(settings: Settings, todo: list[Entry], batch: Batch, options: Options
         results.close()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _workers(options: Options, jobs: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(options.workers or cores, jobs)
 
 
 def _finish(writer: Writer, entry: Entry, result: Graded | BaseException, batch: Batch) -> None:

@@ -22,7 +22,7 @@ _MAX_DEPTH = 2  # zips within a zip
 
 _MOODLE = re.compile(r"(?P<who>.+)_\d+_assignsubmission_file_?$")
 _CANVAS = re.compile(r"(?P<who>[^_]+)_(?:LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)$")
-_ATTEMPT = re.compile(r"(?:.*_)?(?P<who>[^_]+)_attempt_[\d-]+_(?P<file>.+)$")
+_ATTEMPT = re.compile(r"(?:.*?_)?(?P<who>[^_]+)_attempt_[\d-]+_(?P<file>.+)$")
 _SAFE = re.compile(r"[\w.@+ ,'-]{1,120}", re.UNICODE)
 
 

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -72,24 +73,32 @@ class Graded:
 
 @dataclass
 class Bench:
-    """What a worker judges with: a zygote that is started when it is first needed, and again should it die."""
+    """What a worker judges with: a zygote that is started when it is first needed, and again should it die.
+
+    Attributes
+    ----------
+    hidden : folders that submissions must not be able to read
+    lent : whether the zygote belongs to another process
+    """
 
     sandbox: str = "full"
     limits: Limits = field(default_factory=Limits)
+    hidden: tuple[Path, ...] = ()
     started: Zygote | None = None
+    lent: bool = False
 
     @property
     def zygote(self) -> Zygote:
         """The process that forks submissions."""
         if self.started is None:
-            self.started = Zygote(limits=self.limits, sandbox=self.sandbox)
+            self.started = Zygote(limits=self.limits, sandbox=self.sandbox, hidden=[*map(str, self.hidden)])
         return self.started
 
     def close(self) -> None:
-        """End the zygote."""
-        if self.started is not None:
+        """End the zygote, if it is our own."""
+        if self.started is not None and not self.lent:
             self.started.close()
-            self.started = None
+        self.started, self.lent = None, False
 
     def __enter__(self) -> "Bench":
         return self

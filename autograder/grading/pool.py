@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 from autograder.grading.worker import start_worker
 
 J = TypeVar("J")
+#: Elsewhere than on Linux, libraries do not survive a fork.
+FORKS = sys.platform == "linux"
 #: Makes an executor with a number of workers. The seam for other machines: `lambda n: client.get_executor()` of Dask.
 MakeExecutor = Callable[[int], Executor]
 
 
 def process_pool(workers: int) -> Executor:
     """Worker processes on this machine. Forked where that is safe, so that they share what this process has prepared."""
-    kind = "fork" if sys.platform == "linux" else "spawn"
-    context = multiprocessing.get_context(kind)
+    context = multiprocessing.get_context("fork" if FORKS else "spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(os.getpid(),))
 
 

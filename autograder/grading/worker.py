@@ -4,14 +4,11 @@ State (chapters, their cases and expected results, a zygote) is made on first us
 process pool on this machine, or Dask's workers elsewhere. Nothing of nbgrader is imported here.
 """
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +38,10 @@ class Job:
     sandbox: str = "full"
 
 
+#: Zygotes that this process got from the one that it was forked from.
+shared: list[Zygote] = []
 _blueprints: dict[tuple[Path, str], Blueprint] = {}
 _benches: dict[tuple[int, str], Bench] = {}
-_spare: list[Zygote] = []
-_taken = multiprocessing.Value("i", 0)
 
 
 def blueprint_of(root: Path, chapter: str) -> Blueprint:
@@ -69,36 +66,18 @@ def grade_job(job: Job) -> Graded:
     """Judge one submission and write its graded notebook."""
     blueprint = blueprint_of(job.root, job.chapter)
     submission = read_submission(job.path, blueprint.solution_ids)
-    graded = judge_submission(blueprint, submission, _bench(job.sandbox))
+    graded = judge_submission(blueprint, submission, bench(job.sandbox, job.root))
     write_whole(job.result, as_text(graded_notebook(blueprint, submission, graded)))
     return graded
 
 
-def _bench(sandbox: str) -> Bench:
-    key = (os.getpid(), sandbox)  # a forked process must not use its parent's zygote
+def bench(sandbox: str, root: Path) -> Bench:
+    """What this process judges with."""
+    key = (os.getpid(), sandbox)  # a zygote that was started before a fork belongs to the parent
     if key not in _benches:
-        _benches[key] = Bench(sandbox, started=_take())
+        lent = shared[os.getpid() % len(shared)] if shared else None
+        _benches[key] = Bench(sandbox, hidden=(root,), started=lent, lent=lent is not None)
     return _benches[key]
-
-
-@contextmanager
-def spare_zygotes(n: int, sandbox: str) -> Iterator[None]:
-    """Have `n` zygotes start while this process prepares; the workers that are forked from it take one each."""
-    _spare[:] = [Zygote(sandbox=sandbox) for _ in range(n)]
-    _taken.value = 0
-    try:
-        yield
-    finally:
-        for zygote in _spare:
-            zygote.close()
-        _spare.clear()
-
-
-def _take() -> Zygote | None:
-    with _taken.get_lock():
-        _taken.value += 1
-        number = _taken.value - 1
-    return _spare[number] if number < len(_spare) else None
 
 
 def start_worker(parent: int) -> None:

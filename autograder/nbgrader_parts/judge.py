@@ -12,6 +12,7 @@ from traitlets import Enum
 from autograder.grading.judging import Bench, judge_submission, show_verdicts
 from autograder.grading.submission import Submission
 from autograder.grading.worker import blueprint_of
+from autograder.student.prove import prove, require
 
 _benches: dict[str, Bench] = {}
 
@@ -44,8 +45,10 @@ def _submission(nb: NotebookNode, rebuilt: dict[str, Any]) -> Submission:
 
 
 def bench(sandbox: str) -> Bench:
-    """One zygote for all submissions of this process."""
+    """One zygote for all submissions of this process; it has proved that its lock holds."""
     if sandbox not in _benches:
-        _benches[sandbox] = Bench(sandbox)
+        _benches[sandbox] = Bench(sandbox, hidden=(Path.cwd(),))
         atexit.register(_benches[sandbox].close)
+        if sandbox == "full":
+            require(prove(_benches[sandbox].zygote))
     return _benches[sandbox]

@@ -1,6 +1,7 @@
 """Call a function of the judge for a learner's code, on plain data and within limits."""
 
 import contextlib
+import re
 import signal
 import threading
 import time
@@ -16,6 +17,9 @@ from autograder.student.wire import encode
 
 #: What an oracle may allocate beyond what the judge has.
 _ORACLE_MEMORY = 1024 * MB
+
+#: A function's name in a message: the judge's names say what is right and what is wrong.
+_NAMED = re.compile(r"[\w.<>]+\(\)")
 
 
 @dataclass
@@ -62,7 +66,7 @@ def consult(oracles: Sequence[Oracle], message: dict[str, Any], budget: Budget) 
         encode(value, limits=budget.limits)
         return {"value": value}
     except Exception as error:  # whatever it is, the learner's code shall see it
-        return {"error": type(error).__name__, "message": str(error)[:500]}
+        return {"error": type(error).__name__, "message": _NAMED.sub("this function()", str(error)[:500])}
     finally:
         budget.seconds += time.monotonic() - began
 

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,7 @@ class Zygote:
             require_full()
         self.limits, self.sandbox = limits, sandbox
         self._options = {"sandbox": sandbox, "hidden": [*map(str, hidden), *_courses()], "imports": list(imports), "namespaces": namespaces}
-        self._lock = threading.Lock()
+        self._lock: AbstractContextManager = threading.Lock()
         _sweep()
         self._home = tempfile.mkdtemp(prefix=_PREFIX)
         self._start()
@@ -114,16 +115,23 @@ class Zygote:
 
     def request(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Ask the zygote to fork or to end a fork."""
+        number = secrets.token_hex(8)
         with self._lock:
             _ = self.greeting
             try:
-                socket.send_fds(self._control, [json.dumps(message).encode()], list(descriptors))
+                socket.send_fds(self._control, [json.dumps(message | {"number": number}).encode()], list(descriptors))
             except OSError as error:
                 raise SandboxError(f"The process that runs submissions is gone: {error}.") from None
             answer = self._receive()
+            while answer.get("number", number) != number:  # of a worker that shared this zygote and died before its answer came
+                answer = self._receive()
         if "error" in answer:
             raise SandboxError(f"The process that runs submissions failed. {answer['error']}")
         return answer
+
+    def share(self, lock: AbstractContextManager) -> None:
+        """Let processes that are forked from this one use the zygote too; `lock` keeps them apart."""
+        self._lock = lock
 
     def submission(
         self, setup: str, source: str, *, name: str, forbid: Mapping[str, str] | None = None, limits: Limits | None = None

@@ -93,7 +93,7 @@ class _Zygote:
                 answer = self.fork(request["fork"], descriptors[0]) if "fork" in request else self.end(request["end"])
             except OSError as error:
                 answer = {"error": str(error)}
-            self.control.send(json.dumps(answer).encode())
+            self.control.send(json.dumps(answer | {"number": request.get("number")}).encode())
         for pid in list(self.children):
             self.end(pid)
 

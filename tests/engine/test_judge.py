@@ -81,8 +81,8 @@ def test_what_was_given_is_no_attempt(toy):
         ("def check_relu(relu):\n    assert np.array_equal(relu(np.array([-1.0, 2.0])), [0, 2])", 2.0),
         ("def check_relu(relu):\n    assert relu(np.array(-1.0)) == 0", 1.0),
         ("def check_relu(relu):\n    pass", 0.0),
-        ("def check_relu(relu):\n    assert False", 0.5),
-        ("def check_relu(relu):\n    raise ValueError", 0.5),
+        ("def check_relu(relu):\n    assert False", 0.0),
+        ("def check_relu(relu):\n    raise ValueError", 0.0),
     ],
 )
 def test_a_check_scores_what_it_catches_less_what_it_wrongly_rejects(toy, source, points):
