@@ -71,6 +71,8 @@ def _walk_sequence(path: str, expected: Any, got: Any, *rules: Any) -> Iterator[
 def _leaf(expected: Any, got: Any, rtol: float, atol: float, dtype: np.dtype | None) -> tuple[str, str] | None:
     if expected is None or isinstance(expected, (str, bool)):
         return _exact(expected, got)
+    if type(expected) is int and type(got) is int:  # of any size
+        return None if got == expected else ("value", f"is {got}, not {expected}")
     want = np.asarray(expected)
     if not isinstance(got, (np.ndarray, int, float, complex)):
         return "type", f"is {kind_of(got)}, not {kind_of(expected)}"

@@ -62,3 +62,8 @@ def test_a_small_difference_is_shown_in_full():
     assert found.text == "is 22.000001, not 22.0"
     (found,) = differences(22.0, 22.0 + 1e-7, 1e-9, 0)
     assert found.text == "is 22.0000001, not 22.0"
+
+
+def test_integers_of_any_size_are_compared_exactly():
+    assert kinds(10**30, 10**30) == []
+    assert kinds(10**30, 10**30 + 1) == ["value"]

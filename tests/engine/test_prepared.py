@@ -88,3 +88,8 @@ def test_an_incomplete_exercise_says_what_is_missing(missing):
         make(**{missing: None}) if missing == "cases" else exercise("t.x", names="f", covers=[])(
             type("X", (), {"cases": {"v": arrays((1,))}})
         )
+
+
+def test_a_method_with_the_name_of_a_helper_is_no_use_of_it():
+    ex = make(reference=lambda z: secret_helper(z), probe=lambda submission, z: submission.f(z).secret_helper)
+    assert pack_probe(ex, ex.groups[0])
