@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before numpy is imp
 
 @click.command(epilog="Example: dlcourse check notebooks/04-activations.ipynb")
 @click.argument("notebook", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the page. Default: beside the notebook.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the page goes. Default: beside the notebook.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 def check(notebook: Path, output: Path | None, as_json: bool) -> None:
     """Grade one notebook on your own machine: a card for each exercise here, and all of them on one HTML page.
@@ -36,8 +36,8 @@ def check(notebook: Path, output: Path | None, as_json: bool) -> None:
     page = output or notebook.with_name(f"{notebook.stem}.feedback.html")
     write_whole(page, feedback_page("", blueprint.chapter, graded))
     if as_json:
-        click.echo(json.dumps({"chapter": blueprint.chapter.name, "points": graded.points, "max_points": graded.max_points, "page": str(page),
-                               "exercises": [c.verdict.as_json() for c in graded.cells]}, ensure_ascii=False))  # fmt: skip
+        found = {"chapter": blueprint.chapter.name, "points": graded.points, "max_points": graded.max_points, "page": str(page)}
+        click.echo(json.dumps(found | {"exercises": [c.verdict.as_json() for c in graded.cells]}, ensure_ascii=False))
     else:
         click.echo(f"{number(graded.points)} of {number(graded.max_points)} points. All cards on one page: {page}")
     sys.exit(0 if graded.points == graded.max_points else 1)

@@ -14,8 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before numpy is imp
 def demo(chapter: str, as_json: bool, sandbox: str) -> None:
     """Grade five sample submissions through nbgrader and show what each student gets.
 
-    A right one, one that stops half-way, one full of classic mistakes, an empty one, and one whose file is damaged. They are graded in a course of
-    their own under .build/demo. Exit code 1 if one does not get exactly the points that it deserves.
+    A right one, one that stops half-way, one full of classic mistakes, an empty one, and one whose file is damaged. They are graded in a
+    course of their own under .build/demo. Exit code 1 if one does not get exactly the points that it deserves.
     """
     from autograder.grading.lean import lean
 

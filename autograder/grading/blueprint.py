@@ -83,7 +83,7 @@ class Blueprint:
         return hashlib.sha256(b"\0".join(p.name.encode() + b"\0" + p.read_bytes() for p in parts)).hexdigest()
 
     def rebuild(self, submission: Submission) -> dict[str, Any]:
-        """The instructor's notebook with the solutions of `submission`; a solution that is missing becomes what the learner started from."""
+        """The instructor's notebook with the solutions of `submission`; in the place of a missing one stands the start."""
         notebook = copy.deepcopy(self.notebook)
         start = {slot.solution_id: slot.start for slot in self.slots}
         for cell in notebook["cells"]:
@@ -92,4 +92,3 @@ class Blueprint:
             if id in start:
                 cell["source"] = submission.sources.get(id, start[id])
         return notebook
-

@@ -93,7 +93,7 @@ def _place(target: Path, data: bytes, collected: Collected) -> None:
 
 
 def chapter_of(root: Path, chapters: Sequence[Chapter], path: PurePosixPath, data: bytes) -> Chapter:
-    """The chapter that a notebook belongs to: by its solution cells, else by a folder or file name; else the only one there is to choose from.
+    """The chapter that a notebook belongs to: by its solution cells, else by a folder or file name, else the only one.
 
     Raises
     ------

@@ -16,7 +16,9 @@ from autograder.student.outcome import CellOutcome
 MAX_TEXT = 10_000
 MAX_IMAGE = 1_500_000
 MAX_OUTPUTS = 20
-_TAGS = set(["table", "thead", "tbody", "tfoot", "tr", "th", "td", "caption", "p", "br", "b", "i", "em", "strong", "code", "pre", "ul", "ol", "li", "sub", "sup", "span", "div", "hr", "dl", "dt", "dd"])
+_TAGS = set(
+    re.findall(r"\w+", "table thead tbody tfoot tr th td caption p br b i em strong code pre ul ol li sub sup span div hr dl dt dd")
+)
 _ATTRIBUTES = {"td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
 # Control characters, and those that turn the direction of writing or hide: what is shown shall be what is there.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")

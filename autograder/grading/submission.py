@@ -52,7 +52,8 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise NotebookError(f"{path.name} is not a regular file.")
         if found.st_size > MAX_BYTES:
-            raise NotebookError(f"The file {path.name} has {found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read. Clear its outputs.")
+            size = f"{found.st_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read"
+            raise NotebookError(f"The file {path.name} has {size}. Clear its outputs.")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1)
     finally:

@@ -23,7 +23,7 @@ class Judge(Execute):
     Notebooks of assignments that are no chapter are run by nbgrader's own `Execute`, whose settings this class has too.
     """
 
-    sandbox = Enum(["full", "none"], "full", help="How submissions are locked in: full, or none (processes are only separated).").tag(config=True)
+    sandbox = Enum(["full", "none"], "full", help="How submissions are locked in: full, or none.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any], **kwargs: Any) -> tuple[NotebookNode, dict[str, Any]]:
         """Fills in the outputs."""

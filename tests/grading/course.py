@@ -9,7 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = "01-mini"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore",
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+}
 
 TEXT = '''
 # %% [markdown]
@@ -45,7 +50,7 @@ assert root(4.0) == 2, "root(4) is 2"
 
 # %% quiz=true
 '''
-ANSWERS = '''
+ANSWERS = """
 import numpy as np
 from autograder.authoring import arrays, call, exercise, right, st, trap
 
@@ -72,11 +77,11 @@ class Root:
     @trap("The root of a negative number: take |x|.")
     def no_abs(x):
         return np.sqrt(x)
-'''
-QUIZ = '''
-- {id: mini.q01, covers: [mini.a], stem: "One?", options: ["no", "yes"], answer: 1, why: ["because no-secret", "because yes-secret"], trap_option: 0}
+"""
+QUIZ = """
+- {id: mini.q01, covers: [mini.a], stem: "One?", options: ["no", "yes"], answer: 1, why: ["no-secret", "yes-secret"], trap_option: 0}
 - {id: mini.q02, covers: [mini.a], stem: "Two?", options: ["yes", "no"], answer: 0, why: ["fine", "not fine"]}
-'''
+"""
 RIGHT = {
     "mini.double": "def double(x):\n    return x + x\n",
     "mini.root": "def root(x):\n    return abs(x) ** 0.5\n",
@@ -90,7 +95,12 @@ def write_chapter(root: Path) -> None:
     folder = root / "chapters" / CHAPTER
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "nbgrader_config.py", root)
-    for name, text in {"mini.py": TEXT, "answers.py": ANSWERS, "quiz.yaml": QUIZ, "objectives.yaml": "- {id: mini.a, kind: fact, says: a}\n"}.items():
+    for name, text in {
+        "mini.py": TEXT,
+        "answers.py": ANSWERS,
+        "quiz.yaml": QUIZ,
+        "objectives.yaml": "- {id: mini.a, kind: fact, says: a}\n",
+    }.items():
         (folder / name).write_text(text.lstrip())
 
 

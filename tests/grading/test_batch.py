@@ -145,7 +145,9 @@ def test_late_work_and_what_graders_gave_by_hand(course, grade):
     assert "A grader gave 1 points by hand" in (course / "feedback" / "ann" / CHAPTER / "mini.html").read_text()
 
 
-@pytest.mark.parametrize("text", ["", "x", "1" * 5000, "9999-99-99", "00", "1e400", "2026-01-01 00:00:00 Nowhere/Else", "\x00", "1201-01-01", "12:61"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1" * 5000, "9999-99-99", "00", "1e400", "2026-01-01 00:00:00 Nowhere/Else", "\x00", "1201-01-01", "12:61"]
+)
 def test_a_time_that_is_none_is_ignored(tmp_path, text):
     (tmp_path / "timestamp.txt").write_text(text)
     found, strange = handed_in(tmp_path)

@@ -66,7 +66,11 @@ def test_grade_from_a_zip_locked_in_and_told_in_tables(course, tmp_path):
 
 
 def test_nothing_to_grade_and_unknown_names_are_said(course):
-    for arguments, says in ((["grade"], "nothing to grade"), (["grade", "nope"], "no chapter 'nope'"), (["grade", "1", "--student", "x"], "'x' has handed in")):
+    for arguments, says in (
+        (["grade"], "nothing to grade"),
+        (["grade", "nope"], "no chapter 'nope'"),
+        (["grade", "1", "--student", "x"], "'x' has handed in"),
+    ):
         done = dlcourse(course, *arguments)
         assert done.returncode == 2
         assert says in done.stderr
@@ -77,11 +81,16 @@ def test_nothing_to_grade_and_unknown_names_are_said(course):
 def test_read_only_folders_are_said(course):
     hand_in(course, "ann", RIGHT)
     (course / "autograded").mkdir()
-    script = "import os, sys; os.setgid(65534); os.setuid(65534); from autograder.grading.settings import writable; from pathlib import Path; writable(Path(sys.argv[1]))"
-    for parent in (course, *course.parents[:3]):
-        parent.chmod(0o755)
-    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from autograder.grading import settings; {script}"
-    done = subprocess.run([sys.executable, "-c", program, str(course / "autograded")], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    program = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from autograder.grading.settings import writable
+os.setgid(65534), os.setuid(65534)
+writable(Path({str(course / "autograded")!r}))"""
+    for folder in (course, *course.parents[:3]):
+        folder.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert "read-only" in done.stderr
 
 
@@ -118,7 +127,9 @@ def test_check_says_what_is_wrong_with_a_file(course, tmp_path, content, says):
 def test_doctor_finds_what_is_missing(monkeypatch, tmp_path):
     from autograder import doctor
 
-    (tmp_path / "pyproject.toml").write_text('[project]\nrequires-python = ">=3.99"\ndependencies = ["numpy>=99", "no-such-thing", "click"]\n')
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nrequires-python = ">=3.99"\ndependencies = ["numpy>=99", "no-such-thing", "click"]\n'
+    )
     assert not next(doctor.python(tmp_path)).good
     packages = next(doctor.packages(tmp_path))
     assert "numpy" in packages.found

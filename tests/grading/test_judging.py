@@ -107,7 +107,9 @@ def test_the_graded_notebook_is_the_instructors_with_verdicts(judged, blueprint)
 
 
 def test_what_is_missing_does_not_show_the_instructors_solution(judged, blueprint):
-    submission, graded = judged({}, lambda cells: [c for c in cells if "solution" not in str(c["metadata"]) or "double" in str(c["metadata"])])
+    submission, graded = judged(
+        {}, lambda cells: [c for c in cells if "solution" not in str(c["metadata"]) or "double" in str(c["metadata"])]
+    )
     assert "np.sqrt(np.abs(x))" not in json.dumps(graded_notebook(blueprint, submission, graded))
 
 

@@ -13,13 +13,19 @@ from course import CHAPTER, ENVIRONMENT, RIGHT, SQUARE, dlcourse, hand_in, noteb
 def nbgrader(root, *arguments, **environment):
     command = [sys.executable, "-m", "nbgrader", *arguments]
     return subprocess.run(
-        command, cwd=root, env={**ENVIRONMENT, "DLCOURSE_SANDBOX": "none", **environment}, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=root,
+        env={**ENVIRONMENT, "DLCOURSE_SANDBOX": "none", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
 @pytest.fixture(scope="module")
 def three_ways(built, tmp_path_factory):
-    """The same honest submissions graded by stock nbgrader, by nbgrader with our judge, and by dlcourse; and hostile ones by the latter two."""
+    """Honest submissions graded by stock nbgrader, by nbgrader with our judge, and by dlcourse; hostile ones by the latter two."""
     roots = {}
     for way in ("stock", "ours", "dlcourse"):
         root = roots[way] = shutil.copytree(built, tmp_path_factory.mktemp(way) / "course")

@@ -47,7 +47,14 @@ def test_a_verdict_card_cannot_be_imitated():
 
 
 def test_only_text_clean_html_and_png_are_kept():
-    everything = {"text/plain": "x", "image/svg+xml": "<svg/>", "application/javascript": "1", "text/latex": "$x$", "text/markdown": "<b>", "image/png": PNG}
+    everything = {
+        "text/plain": "x",
+        "image/svg+xml": "<svg/>",
+        "application/javascript": "1",
+        "text/latex": "$x$",
+        "text/markdown": "<b>",
+        "image/png": PNG,
+    }
     assert clean_bundle(everything) == {"text/plain": "x", "image/png": PNG}
     assert "image/png" not in clean_bundle({"image/png": base64.b64encode(b"<svg>").decode()})
 

@@ -83,6 +83,12 @@ def test_missing_linked_huge_and_special_files_are_not_read(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe.ipynb")
-    says = {"none": "There is no file", "link": "cannot be read", "folder": "not a regular file", "huge": "at most 20 MB", "pipe": "not a regular"}
+    says = {
+        "none": "There is no file",
+        "link": "cannot be read",
+        "folder": "not a regular file",
+        "huge": "at most 20 MB",
+        "pipe": "not a regular",
+    }
     for name, text in says.items():
         assert text in read_submission(tmp_path / f"{name}.ipynb", WANTED).problem
