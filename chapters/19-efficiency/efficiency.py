@@ -825,7 +825,7 @@ assert kd_loss(s_, t_, torch.tensor([0]), alpha=1.0) > 0, "KL is never negative"
 # - `x`: float64 $(N,K)$; one scale per token (row). `w`: float64 $(M,K)$; one scale per output channel (row). No row is all zero. $K$ up to some hundreds.
 # - Scales are $\max|\cdot|/127$, integers are rounded to the nearest. The sum over $K$ is exact (int32 is enough). The result is float64 $(N,M)$: the integer product times both scales. It is compared to $10^{-7}$ with this integer arithmetic, and it is within about 2 % of `x @ w.T`.
 #
-# `int8_linear(np.array([[1., 0.4]]), np.array([[1.2, 4.]]))` is `[[2.8032]]`: integers $[127, 51]\cdot[38,127]=11303$, times $1/127$, times $4/127$. The exact product is 2.8. Halves do not occur in the inputs.
+# `int8_linear(np.array([[1., 0.4]]), np.array([[1.2, 4.]]))` is `[[2.8031]]`: integers $[127, 51]\cdot[38,127]=11303$, times $1/127$, times $4/127$. The exact product is 2.8. Halves do not occur in the inputs.
 #
 # <details><summary>Hint 1</summary>What is 100 · 100 in int8? Print the dtype of the product.</details>
 #
