@@ -10,7 +10,7 @@
 # ---
 
 # %% [markdown]
-# # Transformers and attention
+# # 16 · Transformers and attention
 #
 # You write a transformer piece by piece, train a small one on Python's own source code, and make it write code with a key-value cache
 # that changes nothing but the bill.
