@@ -28,10 +28,11 @@ _SAFE = re.compile(r"[\w.@+ ,'-]{1,120}", re.UNICODE)
 
 @dataclass(frozen=True)
 class Found:
-    """One notebook in what was handed out; `read` gives its bytes."""
+    """One notebook in what was handed out; `read` gives its bytes. `box` is the zip that it was uploaded in, if any."""
 
     path: PurePosixPath
     read: Callable[[], bytes]
+    box: PurePosixPath | None = None
 
 
 @dataclass
@@ -67,7 +68,7 @@ def collect(settings: Settings, chapters: Sequence[Chapter], origin: Path) -> Co
 def _take(settings: Settings, chapters: Sequence[Chapter], found: Found, collected: Collected, taken: dict[Path, PurePosixPath]) -> None:
     data = found.read()
     chapter = chapter_of(settings.root, chapters, found.path, data)
-    student = student_of(found.path, chapters)
+    student = _uploader(found, chapters)
     target = settings.folder("submitted", student, chapter.name).resolve() / f"{chapter.slug}.ipynb"
     if not target.is_relative_to(settings.folder("submitted").resolve()):
         raise CourseError("its name leads out of the folder of submissions.")
@@ -150,6 +151,17 @@ def student_of(path: PurePosixPath, chapters: Sequence[Chapter]) -> str:
     return who.strip()
 
 
+def _uploader(found: Found, chapters: Sequence[Chapter]) -> str:
+    """Whose a notebook is. Names within an uploaded zip are its uploader's choice: the platform's name of the zip comes first."""
+    if found.box is None:
+        return student_of(found.path, chapters)
+    named = found.box.with_suffix(".ipynb")
+    if _CANVAS.fullmatch(named.stem) or _ATTEMPT.fullmatch(named.stem) or any(map(_MOODLE.fullmatch, named.parts)):
+        return student_of(named, chapters)
+    folder = named.parent
+    return student_of(folder / f"{chapters[0].slug}.ipynb" if folder.name else found.path, chapters)
+
+
 def _notebooks(origin: Path, refused: list[str]) -> Iterator[Found]:
     if origin.is_dir():
         yield from _in_folder(origin, refused)
@@ -169,12 +181,14 @@ def _in_folder(origin: Path, refused: list[str]) -> Iterator[Found]:
             refused.append(f"{name}: it is a link; links are not followed.")
         elif path.is_file() and path.suffix == ".zip" and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield from _in_zip(archive, name.parent, refused, 1)
+                yield from _in_zip(archive, name.parent, refused, 1, name)
         elif path.is_file() and path.suffix == ".ipynb":
             yield Found(name, lambda path=path: read_bytes(path))
 
 
-def _in_zip(archive: zipfile.ZipFile, base: PurePosixPath, refused: list[str], depth: int = 0) -> Iterator[Found]:
+def _in_zip(
+    archive: zipfile.ZipFile, base: PurePosixPath, refused: list[str], depth: int = 0, box: PurePosixPath | None = None
+) -> Iterator[Found]:
     total = 0
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
@@ -188,19 +202,21 @@ def _in_zip(archive: zipfile.ZipFile, base: PurePosixPath, refused: list[str], d
         if reason or total > MAX_TOTAL:
             refused.append(f"{name}: {reason or 'the zip holds more than can be read.'}")
         elif name.suffix == ".ipynb":
-            yield Found(name, lambda entry=entry: _bounded(archive, entry))
+            yield Found(name, lambda entry=entry: _bounded(archive, entry), box)
         else:
-            yield from _inner(archive, entry, name, refused, depth)
+            yield from _inner(archive, entry, name, refused, depth, box or name)
 
 
-def _inner(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: PurePosixPath, refused: list[str], depth: int) -> Iterator[Found]:
+def _inner(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: PurePosixPath, refused: list[str], depth: int, box: PurePosixPath
+) -> Iterator[Found]:
     import io
 
     try:
         if depth >= _MAX_DEPTH:
             raise NotebookError("zips within zips within zips are not opened.")
         with zipfile.ZipFile(io.BytesIO(_bounded(archive, entry))) as inner:
-            yield from _in_zip(inner, name.parent, refused, depth + 1)
+            yield from _in_zip(inner, name.parent, refused, depth + 1, box)
     except (zipfile.BadZipFile, NotebookError) as error:
         refused.append(f"{name}: {error}")
 

@@ -16,7 +16,8 @@ _MAX_TEXT = 2000
 _MAX_LINES = 20
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*\Z")
 _MIMES = {"text/plain", "text/html", "image/png", "image/svg+xml", "text/latex", "text/markdown"}
-_CONTROL = {n: "\ufffd" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"}
+_INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)  # or they turn the direction of writing
+_CONTROL = {n: "\ufffd" for n in (*range(32), *range(127, 160), *_INVISIBLE) if chr(n) not in "\n\t"}
 _STATUSES = {"ok", "error", "memory"}  # time and died are the judge's own findings
 
 
