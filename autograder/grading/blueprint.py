@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import autograder
 from autograder.build.notebook import cell_id, solution_id
 from autograder.chapter import Chapter
 from autograder.errors import CourseError
@@ -78,8 +79,10 @@ class Blueprint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when anything changes on which a verdict of this chapter depends."""
-        parts = [self.path, *sorted(p for p in self.chapter.folder.iterdir() if p.is_file())]
+        """Changes when anything changes on which a verdict of this chapter depends: the chapter, or how it is judged."""
+        engine = Path(autograder.__file__).parent
+        judges = sorted([*engine.glob("*.py"), *(engine / "student").glob("*.py")])
+        parts = [self.path, *sorted(p for p in self.chapter.folder.iterdir() if p.is_file()), *judges]
         return hashlib.sha256(b"\0".join(p.name.encode() + b"\0" + p.read_bytes() for p in parts)).hexdigest()
 
     def rebuild(self, submission: Submission) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from autograder.course import chapters
 from autograder.grading.blueprint import Blueprint
 from autograder.grading.files import write_whole
 from autograder.grading.judging import Bench, Graded, as_text, graded_notebook, judge_submission
+from autograder.grading.known import Remembered
 from autograder.grading.submission import read_submission
 from autograder.student.process import Zygote
 
@@ -48,7 +49,9 @@ def blueprint_of(root: Path, chapter: str) -> Blueprint:
     """The blueprint of a chapter, kept for the life of this process."""
     key = (root, chapter)
     if key not in _blueprints:
-        _blueprints[key] = Blueprint(root, chapters(root)[chapter])
+        blueprint = _blueprints[key] = Blueprint(root, chapters(root)[chapter])
+        known = root / ".build" / "known" / chapter / blueprint.fingerprint[:16]
+        blueprint.chapter.prepared = {id: Remembered(e, known / id) for id, e in blueprint.chapter.exercises.items()}
     return _blueprints[key]
 
 

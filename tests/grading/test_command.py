@@ -88,8 +88,8 @@ from pathlib import Path
 from autograder.grading.settings import writable
 os.setgid(65534), os.setuid(65534)
 writable(Path({str(course / "autograded")!r}))"""
-    for folder in (course, *course.parents[:3]):
-        folder.chmod(0o755)
+    for folder in (p for p in (course, *course.parents) if "pytest" in str(p)):
+        folder.chmod(0o755)  # so that only the last folder stops another user
     done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert "read-only" in done.stderr
 
