@@ -141,6 +141,14 @@ class Quantize:
 
         return _quantize(w, bits, axis, top=lambda b: 2**b - 1, largest=span)
 
+    eight_bits = trap("`bits` is ignored: the largest integer is 2^(bits−1) − 1, which is 127 for 8 bits only.")(_quantizer(top=lambda b: 127, clip=False))
+    always_the_rows = trap("You always take one scale per index of the first axis. With axis=None it is one for the whole array, otherwise one per index of `axis`.")(
+        lambda w, bits, axis=None: _quantize(w, bits, 0)
+    )
+    half_the_range = trap("max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0.")(
+        _quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2, clip=False)
+    )
+
     @right("one channel at a time")
     def channel_by_channel(w, bits, axis=None):
         top = 2 ** (bits - 1) - 1
@@ -230,6 +238,10 @@ class Ste:
     over_scale = trap(_scale)(_ste(lambda g, w, s, qm: g / s * _inside(w, s, qm)))
     upstream_ignored = trap("backward gets the gradient from above: multiply the mask by it. Yours returns the mask alone.")(_ste(lambda g, w, s, qm: _inside(w, s, qm)))
     mask_reversed = trap("The mask is the wrong way round: the gradient passes inside the range and is 0 beyond it.")(_ste(lambda g, w, s, qm: g * (1 - _inside(w, s, qm))))
+    mask_strict = trap("The end points belong to the range: a weight that rounds to exactly ±qm is not clipped, and its gradient passes.")(
+        _ste(lambda g, w, s, qm: g * (torch.round(w / s).abs() < qm))
+    )
+    mask_on_one_side = trap("The range has two ends: weights below −qm are clipped as well, and their gradient is 0.")(_ste(lambda g, w, s, qm: g * (torch.round(w / s) <= qm)))
     mask_without_scale = trap("You compared w itself with qm. The range is in units of the step: test the rounded w/s.")(_ste(lambda g, w, s, qm: g * (w.abs() <= qm)))
 
     @trap("You tested w/s before rounding. At 7.3 with qm = 7 the rounded value is 7, in range: the gradient passes.")
@@ -343,6 +355,16 @@ class W8a8:
     def weights_only(x, w):
         qw, sw = _int8(w, 1)
         return (x @ qw.T) * sw.T
+
+    @trap("The largest entry of a row may be negative: take the maximum of the absolute values.")
+    def signed_maximum(x, w):
+        sx, (qw, sw) = np.abs(x.max(axis=1, keepdims=True)) / 127, _int8(w, 1)
+        return (np.round(x / sx) @ qw.T) * sx * sw.T
+
+    @trap("Scales of x per column lie along the axis that is summed over, so they cannot be taken out of the sum. One per token (row of x).")
+    def scale_per_column_of_x(x, w):
+        (qx, sx), (qw, sw) = _int8(x, 0), _int8(w, 1)
+        return ((qx * sx) @ qw.T) * sw.T
 
     @trap("astype(int8) cuts the fraction off. Round to the nearest integer before the cast.")
     def truncated(x, w):
@@ -462,6 +484,20 @@ class Smoothquant:
     def always_one_half(X, W, alpha=0.5):
         a, b = _maxima(X, W)
         return _smooth(X, W, alpha, np.sqrt(a / b))
+
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def signed_maximum_of_x(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X.max(axis=0)) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha))
+
+    @trap("The exponent of max|W| is 1 − alpha; you use alpha for both. At alpha = 0.5 nobody notices.")
+    def same_exponent(X, W, alpha=0.5):
+        a, b = _maxima(X, W)
+        return _smooth(X, W, alpha, (a / b) ** alpha)
+
+    @trap("s is the factor that X is divided by: max|X|^alpha is on top. Yours is its inverse.")
+    def inverse_factor(X, W, alpha=0.5):
+        a, b = _maxima(X, W)
+        return _smooth(X, W, alpha, b ** (1 - alpha) / a**alpha)
 
     @right("channel by channel")
     def loops(X, W, alpha=0.5):
@@ -691,6 +727,22 @@ class FoldBn:
         factor = gamma / np.sqrt(var + eps)
         return W * factor[:, None], (b - mean + beta) * factor
 
+    @trap("The weights have to be scaled too: row o of W times gamma / sqrt(var + eps). You changed the bias only.")
+    def weights_unchanged(W, b, gamma, beta, mean, var, eps):
+        return W.copy(), (b - mean) * gamma / np.sqrt(var + eps) + beta
+
+    @trap("BatchNorm subtracts the mean; you add it.")
+    def mean_added(W, b, gamma, beta, mean, var, eps):
+        return _fold(W, b, -mean, beta, gamma / np.sqrt(var + eps))
+
+    @trap("BatchNorm DIVIDES by the standard deviation; you multiply by it.")
+    def multiplied_by_deviation(W, b, gamma, beta, mean, var, eps):
+        return _fold(W, b, mean, beta, gamma * np.sqrt(var + eps))
+
+    @trap("Use the argument eps: the layer that you fold may have another one than 1e−5.")
+    def fixed_eps(W, b, gamma, beta, mean, var, eps):
+        return _fold(W, b, mean, beta, gamma / np.sqrt(var + 1e-5))
+
     @right("a diagonal matrix")
     def diagonal(W, b, gamma, beta, mean, var, eps):
         D = np.diag(gamma * (var + eps) ** -0.5)
@@ -788,6 +840,15 @@ class Roofline:
     @trap("Weights take w_bytes each, activations a_bytes: you have them exchanged or use one for both.")
     def one_size(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         return _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, w_bytes), peak_flops, bandwidth)
+
+    @trap("Weights take w_bytes each, activations a_bytes: you have them exchanged or use one for both.")
+    def sizes_exchanged(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
+        return _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, a_bytes, w_bytes), peak_flops, bandwidth)
+
+    @trap("Intensity is operations PER byte; yours is bytes per operation.")
+    def intensity_inverted(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
+        i, t, bound = _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth)
+        return 1 / i, t, bound
 
     @right("compares the intensity with the ridge")
     def with_ridge(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
@@ -1601,6 +1662,24 @@ class KdLoss:
     def soft_cross_entropy(z_student, z_teacher, y, T=4.0, alpha=0.7):
         soft = F.cross_entropy(z_student / T, torch.softmax(z_teacher / T, -1))
         return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("The hard part is weighted by 1 − alpha; you add it with weight 1.")
+    def hard_part_not_weighted(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, y, T, alpha) + alpha * F.cross_entropy(z_student, y)
+
+    @trap("The softmax runs over the classes, the last axis; yours runs over the batch.")
+    def softmax_over_the_batch(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        soft = F.kl_div(F.log_softmax(z_student / T, 0), F.log_softmax(z_teacher / T, 0), log_target=True, reduction="batchmean")
+        return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("The logits are DIVIDED by T; multiplying makes the distributions sharper, not softer.")
+    def multiplied_by_T(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        soft = F.kl_div(F.log_softmax(z_student * T, -1), F.log_softmax(z_teacher * T, -1), log_target=True, reduction="batchmean")
+        return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("No gradient of the soft part reaches the student: you detach its logits. Detach the teacher's, if any.")
+    def student_detached(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student.detach(), z_teacher, y, T, alpha) - (1 - alpha) * (F.cross_entropy(z_student.detach(), y) - F.cross_entropy(z_student, y))
 
     @trap("log(softmax) becomes log 0 = −inf for large logits, and 0 · inf is nan. Use log_softmax.")
     def log_of_softmax(z_student, z_teacher, y, T=4.0, alpha=0.7):
