@@ -152,7 +152,15 @@ def imbalance(gamma=2.0, alpha=0.25):
             share = loss[kind == i].sum() / loss.sum()
             ax.barh(row, share, left=start, color=color, edgecolor="white", hatch=("", "//", "..")[i], label=name if row == 0 else None)
             if share > 0.05:
-                ax.text(start + share / 2, row, f"{100 * share:.0f} %", ha="center", va="center", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1})
+                ax.text(
+                    start + share / 2,
+                    row,
+                    f"{100 * share:.0f} %",
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                    bbox={"fc": "white", "ec": "none", "pad": 1},
+                )
             start += share
     ax.set_yticks(range(4), list(losses))
     ax.invert_yaxis()
