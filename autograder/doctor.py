@@ -107,9 +107,7 @@ def path(root: Path) -> Iterator[Finding]:
 def extensions(root: Path) -> Iterator[Finding]:
     """nbgrader's parts of JupyterLab."""
     for kind, words in (("server", ["server", "extension"]), ("lab", ["labextension"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "jupyter", *words, "list"], capture_output=True, text=True, timeout=60, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", "jupyter", *words, "list"], capture_output=True, text=True, timeout=60, check=False)
         text = done.stdout + done.stderr
         lines = [line for line in text.splitlines() if "nbgrader" in line]
         good = any("enabled" in line.lower() or "OK" in line for line in lines)
