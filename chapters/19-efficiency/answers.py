@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from autograder.authoring import arrays, call, exercise, group, normal, right, st, trap
+from autograder.authoring import call, exercise, group, normal, right, trap
 
 # ------------------------------------------------------------------------------------------------------------------ quantize
 
@@ -528,9 +528,9 @@ def _rounded(W, bits, per_row=False):
     return _quantize(W, bits, 0 if per_row else None)[1]
 
 
-def _sensitivity(Ws, x, bits, which=lambda i, layer: i == layer, error=lambda a: (a**2).mean(), per_row=False, forward=_mlp):
+def _sensitivity(Ws, x, bits, which=lambda i, layer: i == layer, error=lambda a: (a**2).mean(), per_row=False, forward=_mlp, rounded=_rounded):
     exact = forward(Ws, x)
-    errors = np.array([error(forward([_rounded(W, bits, per_row) if which(i, n) else W for i, W in enumerate(Ws)], x) - exact) for n in range(len(Ws))])
+    errors = np.array([error(forward([rounded(W, bits, per_row) if which(i, n) else W for i, W in enumerate(Ws)], x) - exact) for n in range(len(Ws))])
     return errors, np.argsort(-errors)
 
 
@@ -607,6 +607,13 @@ class Sensitivity:
     per_row = trap("The weights here are quantized with one scale for the whole matrix, so that an outlier shows. You took one per row.")(
         lambda Ws, x, bits: _sensitivity(Ws, x, bits, per_row=True)
     )
+    _divisor = "The divisor of max|W| is 2^(bits−1) − 1: one bit is the sign."
+    all_bits = trap(_divisor)(lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, top=lambda n: 2**n - 1, clip=False)[1]))
+    one_too_many = trap(_divisor)(lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, top=lambda n: 2 ** (n - 1), clip=False)[1]))
+    relative = trap("The squared change itself is asked for, not its ratio to the output's square.")(
+        lambda Ws, x, bits: (lambda e: (e, np.argsort(-e)))(_sensitivity(Ws, x, bits)[0] / (_mlp(Ws, x) ** 2).mean())
+    )
+    maximum = trap("The MEAN squared change is asked for, not the largest change.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.abs(a).max()))
     tanh_at_the_end = trap("The last layer is linear: no tanh after it. It would hide errors of large outputs.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, forward=_all_tanh))
 
     @trap("You compared the outputs of the quantized layer. Run the rest of the network too: errors grow or fade on the way to the end.")
@@ -915,6 +922,11 @@ class KvBytes:
     numbers = trap("These are numbers, not bytes: multiply by dtype_bytes.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b))
     always_fp16 = trap("dtype_bytes is ignored: a cache in INT8 takes 1 byte a number, in fp32 4.")(_kv(lambda L, h, d, s, b, t: 4 * L * h * d * s * b))
     gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t / 2**30))
+    whole_gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t // 2**30))
+    query_heads = trap("The argument is kv_heads: the cache holds these, however many query heads share them. Do not put a fixed number in.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * 64 * d * s * b * t)
+    )
+    true_division = trap("The number of sequences is an int: one that fits in part does not fit. Round down (//).")(_kv(max_batch=lambda g, w, p: max(0, (g - w) / p)))
     weights_ignored = trap("The weights occupy memory first: only the rest is left for caches.")(_kv(max_batch=lambda g, w, p: g // p))
     rounded_up = trap("A sequence that fits in part does not fit: round down.")(_kv(max_batch=lambda g, w, p: max(0, -((w - g) // p))))
     rounded = trap("A sequence that fits in part does not fit: round down, not to the nearest.")(_kv(max_batch=lambda g, w, p: max(0, round((g - w) / p))))
@@ -1076,6 +1088,15 @@ def _continuous(lengths, slots, order=None, gap=0):
     return max(free), finish
 
 
+def _busiest(lengths, slots):
+    free, finish = [0] * slots, []
+    for n in lengths:
+        slot = free.index(max(free))
+        free[slot] += n
+        finish.append(free[slot])
+    return max(free), finish
+
+
 def _simulate(static=_static, continuous=_continuous):
     return lambda lengths, slots, mode: static(lengths, slots) if mode == "static" else continuous(lengths, slots)
 
@@ -1132,6 +1153,9 @@ class Batching:
     _order = "Requests are served in the order of arrival: the next in the list takes the free slot."
     last_come = trap(_order)(_simulate(continuous=lambda n, s: _continuous(n, s, order=list(range(len(n)))[::-1])))
     shortest_first = trap(_order)(_simulate(continuous=lambda n, s: _continuous(n, s, order=_shortest_first(n))))
+    sorted_list = trap(_order)(_simulate(continuous=lambda n, s: _continuous(sorted(n), s)))
+    reversed_list = trap(_order)(_simulate(continuous=lambda n, s: _continuous(n[::-1], s)))
+    busiest_slot = trap("The next request goes to the slot that gets free FIRST; yours goes to the one that is busy longest.")(_simulate(continuous=_busiest))
     refill_when_all_done = trap("Waiting for all slots is static batching. Continuous: refill each slot as soon as it is free.")(_simulate(continuous=_static))
     returned_early_and_waiting = trap("Your slots wait for each other: refill each one as soon as it is free.")(_simulate(continuous=lambda n, s: _static(n, s, early=True)))
     fixed_slots = trap("Requests are not tied to a slot (i modulo slots): the next one goes to whichever slot gets free first.")(_simulate(continuous=_assigned))
@@ -1216,6 +1240,13 @@ def _speculate(P, Q, draft, u, u_resample, accepts=lambda p, q, u: u < min(1, p 
     return out if bonus is None else [*out, _sample(P[bonus], u_resample)]
 
 
+def _greedy_step(P, Q, draft, u_resample):
+    for i, t in enumerate(draft):
+        if t != int(np.argmax(P[i])):
+            return [*draft[:i], _sample(_residual(P[i], Q[i]), u_resample)]
+    return [*draft, _sample(P[-1], u_resample)]
+
+
 def _pair(accept=_accept, residual=_residual, **step):
     return SimpleNamespace(
         accept_and_residual=lambda p, q: (accept(p, q), residual(p, q)),
@@ -1253,7 +1284,7 @@ def _probe_accept(submission, p, q):
 
 
 def _probe_residual(submission, p, q):
-    accept, residual = submission.accept_and_residual(p, q)
+    accept, residual = (np.asarray(a) for a in submission.accept_and_residual(p, q))
     return {"residual": residual, "law": q * accept + (1 - (q * accept).sum()) * residual}
 
 
@@ -1297,6 +1328,17 @@ class Speculative:
     always_in_step = trap("You accept every draft, so the text is the draft model's. Test each token with min(1, p/q).")(_pair(accepts=lambda p, q, u: True))
     target_alone = trap("You accept with the target's probability alone. Divide by the draft's: it has already been tossed once.")(_pair(accept=lambda p, q: p.copy(), accepts=lambda p, q, u: u < p))
     target_alone_in_step = trap("You accept with the target's probability alone. Divide by the draft's: it has already been tossed once.")(_pair(accepts=lambda p, q, u: u < p))
+    argmax_only = trap("Accepting only the target's most likely token is the rule of greedy decoding. Sampling accepts with probability min(1, p/q).")(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: ((p == p.max()).astype(float), _residual(p, q)),
+            speculative_step=lambda P, Q, draft, u, u_resample: _greedy_step(P, Q, draft, u_resample),
+        )
+    )
+    argmax_only_in_step = trap("Accepting only the target's most likely token is the rule of greedy decoding. Sampling accepts with probability min(1, p/q).")(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)), speculative_step=lambda P, Q, draft, u, u_resample: _greedy_step(P, Q, draft, u_resample)
+        )
+    )
     u_reversed = trap("The draft is accepted when u is BELOW min(1, p/q): that happens with this probability.")(_pair(accepts=lambda p, q, u: u > min(1, p / q)))
     _p = "Accepted tokens have covered part of p already. Resample from what is missing: max(p − q, 0), normalised."
     residual_is_p = trap(_p)(_pair(residual=lambda p, q: p.copy(), replace=lambda p, q: p))
@@ -1407,6 +1449,11 @@ class SpeculativeSpeedup:
         tokens = (1 - np.float64(alpha) ** (k + 1)) / (1 - np.float64(alpha))
         return tokens, tokens / (c * k + 1)
 
+    @trap("At alpha = 1 the closed form is 0/0. Its limit is k + 1 (sum the series, or treat 1 apart).")
+    def division_by_zero(alpha, k, c):
+        tokens = (1 - alpha ** (k + 1)) / (1 - alpha)
+        return tokens, tokens / (c * k + 1)
+
     @trap("At alpha = 1 all k drafts are accepted, and the target adds one: k + 1 tokens.")
     def limit_k(alpha, k, c):
         tokens = k if alpha == 1 else _geometric(alpha, k + 1)
@@ -1464,7 +1511,7 @@ def _argmax(logits):
     return int(logits.argmax(-1))
 
 
-def _loop(draft, target, prompt, n, k, see=True, shift=0, stop=True, everything=False, bonus=True, overrun=False, replace=True, keep=False):
+def _loop(draft, target, prompt, n, k, see=True, shift=0, stop=True, everything=False, bonus=True, overrun=False, replace=True, keep=False, compare=0):
     ids, calls = [int(t) for t in prompt], 0
     start = len(ids)
     while len(ids) - start < n:
@@ -1477,6 +1524,7 @@ def _loop(draft, target, prompt, n, k, see=True, shift=0, stop=True, everything=
         if calls > 6 * n:
             break
         choice = [int(t) for t in scores.argmax(-1)]
+        judged = choice[len(ids) - 1 + compare :]
         choice = choice[len(ids) - 1 + shift :] if see else [choice[-1]] * (k + 1)
         choice += [choice[-1]] * (k + 1 - len(choice)) if choice else [0] * (k + 1)
         if everything:
@@ -1487,7 +1535,7 @@ def _loop(draft, target, prompt, n, k, see=True, shift=0, stop=True, everything=
             ids += [choice[k]] if bonus else []
             continue
         m = 0
-        while m < k and guess[m] == choice[m]:
+        while m < k and guess[m] == (judged if compare else choice)[m]:
             m += 1
         ids += guess[:m]
         if m < k and keep:
@@ -1530,6 +1578,8 @@ class SpeculativeLoop:
     _shift = "The logits at position i score token i + 1: the first draft is judged at the last position BEFORE it. Start there."
     shifted = trap(_shift)(_looper(shift=1))
     shifted_back = trap(_shift)(_looper(shift=-1))
+    judged_late = trap(_shift)(_looper(compare=1))
+    judged_early = trap(_shift)(_looper(compare=-1))
     accept_all = trap("You accept every draft. Keep them only up to the first disagreement with the target's argmax.")(_looper(everything=True))
     later_matches = trap("After a disagreement the later drafts had another prefix: stop there, even if one of them agrees again.")(_looper(stop=False))
     overrun = trap("The last round may produce more than n tokens: return exactly n, cut the rest.")(_looper(overrun=True))
@@ -1548,6 +1598,11 @@ class SpeculativeLoop:
     def with_prompt(draft, target, prompt, n, k):
         tokens, calls = _loop(draft, target, prompt, n, k)
         return [int(t) for t in prompt] + tokens, calls
+
+    @trap("The prompt is not part of the result: return the n new tokens only.")
+    def prompt_and_cut(draft, target, prompt, n, k):
+        tokens, calls = _loop(draft, target, prompt, n, k)
+        return ([int(t) for t in prompt] + tokens)[:n], calls
 
     @trap("target_calls counts the passes of the target, not tokens or draft passes.")
     def draft_calls(draft, target, prompt, n, k):
@@ -1724,6 +1779,11 @@ def _global(ws, amount, score=np.abs, drop=None):
     return [m.reshape(w.shape) for m, w in zip(np.split(mask, ends[:-1]), ws, strict=True)]
 
 
+def _signed_threshold(ws, amount):
+    flat = np.sort(np.concatenate([w.ravel() for w in ws]))
+    return [(np.abs(w) >= flat[round(amount * flat.size)]).astype(float) for w in ws]
+
+
 def _minus_abs(w):
     return -np.abs(w)
 
@@ -1776,6 +1836,10 @@ class PruneUnstructured:
     }
 
     signed = trap("A large negative weight is as important as a large positive one: rank by |w|.")(_prune(global_prune=lambda ws, amount: _global(ws, amount, score=np.asarray)))
+    signed_comparison = trap("A large negative weight is as important as a large positive one: compare |w| with the threshold, not w.")(
+        _prune(global_prune=lambda ws, amount: [m * (w > 0) for m, w in zip(_global(ws, amount), ws, strict=True)])
+    )
+    signed_threshold = trap("The threshold has to come from the magnitudes: sort |w|, not w.")(_prune(global_prune=lambda ws, amount: _signed_threshold(ws, amount)))
     per_layer = trap("One threshold for all matrices together: a layer with small weights loses more. You prune the same share of each.")(
         _prune(global_prune=lambda ws, amount: [_cut(np.abs(w), round(amount * w.size)) for w in ws])
     )
@@ -1792,6 +1856,9 @@ class PruneUnstructured:
         _prune(prune_2_4=lambda w: np.array([_cut(np.abs(row), row.size // 2) for row in w]))
     )
     signed_in_groups = trap("Rank by |w| within the group too: a large negative weight stays.")(_prune(prune_2_4=lambda w: _two_four(w, score=np.asarray)))
+    order_for_rank = trap("argsort gives the ORDER of the entries (which one is smallest), not the rank of each. Apply it twice, or index with its last two columns.")(
+        _prune(prune_2_4=lambda w: (np.argsort(np.abs(w).reshape(w.shape[0], -1, 4), axis=2) >= 2).reshape(w.shape).astype(float))
+    )
     one_of_four = trap("2:4 means two zeros in each group of four; you make one.")(_prune(prune_2_4=lambda w: _two_four(w, drop=1)))
     three_of_four = trap("2:4 keeps two of each four; you keep one.")(_prune(prune_2_4=lambda w: _two_four(w, drop=3)))
     smallest_in_groups = trap("Keep the two LARGEST of each group; you keep the two smallest.")(_prune(prune_2_4=lambda w: _two_four(w, score=_minus_abs)))
@@ -1831,8 +1898,8 @@ def _norms(W1, W2):
     return np.sqrt((W1**2).sum(axis=1))
 
 
-def _keep(W1, b1, W2, keep, score=_norms, bias=True, outgoing=True):
-    kept = np.sort(np.argsort(score(W1, W2))[len(W1) - keep :])
+def _keep(W1, b1, W2, keep, score=_norms, bias=True, outgoing=True, order=np.sort):
+    kept = order(np.argsort(score(W1, W2))[len(W1) - keep :])
     return W1[kept], b1[kept] if bias else b1[:keep], W2[:, kept] if outgoing else W2[:, :keep]
 
 
@@ -1881,6 +1948,19 @@ class PruneStructured:
     signed_sum = trap("A signed sum lets positive and negative weights cancel. Take the L2 norm.")(_keeping(score=lambda W1, W2: W1.sum(axis=1)))
     first_biases = trap("The biases of the kept neurons have to be selected too; you took the first `keep`.")(_keeping(bias=False))
     first_columns = trap("Each kept neuron keeps its own outgoing column of W2; you took the first `keep` columns.")(_keeping(outgoing=False))
+
+    _b = "The biases of the kept neurons have to be selected too; you took the first `keep`."
+    _c = "Each kept neuron keeps its own outgoing column of W2; you took the first `keep` columns."
+    first_biases_by_rank = trap(_b)(_keeping(bias=False, order=np.asarray))
+    first_columns_by_rank = trap(_c)(_keeping(outgoing=False, order=np.asarray))
+    first_biases_from_the_top = trap(_b)(_keeping(bias=False, order=np.flip))
+    first_columns_from_the_top = trap(_c)(_keeping(outgoing=False, order=np.flip))
+    sum_of_both_norms = trap("Rank by the incoming weights alone; you mix in the outgoing ones.")(_keeping(score=lambda W1, W2: (W1**2).sum(axis=1) + (W2**2).sum(axis=0)))
+
+    @trap("The norm is that of the row of W1 alone, without the bias.")
+    def bias_in_the_norm(W1, b1, W2, keep):
+        kept = np.sort(np.argsort((W1**2).sum(axis=1) + b1**2)[len(W1) - keep :])
+        return W1[kept], b1[kept], W2[:, kept]
 
     @trap("Zeros are multiplied like other numbers: nothing gets smaller or faster. Return smaller matrices.")
     def zeroed(W1, b1, W2, keep):

@@ -5,7 +5,7 @@
 #
 # | | |
 # |---|---|
-# | time | about 5 hours: 17 exercises, 20 questions |
+# | time | about 5 hours: 17 exercises, 21 questions |
 # | builds on | chapter 5 (BatchNorm at test time), chapter 8 (KL and cross-entropy), chapter 16 (attention and its heads) |
 # | you will be able to | place a layer on the roofline · quantize weights and activations, and find the layer that suffers · fold BatchNorm for export · plan the memory of a server · prove that speculative decoding leaves the distribution alone · distil and prune with a measured gain |
 
@@ -16,7 +16,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 
 def mlp(Ws: list[np.ndarray], x: np.ndarray) -> np.ndarray:

@@ -130,12 +130,12 @@ def roofline(tokens=1, weights="fp16"):
     ax.axvline(peak / bandwidth, color=RED, lw=1, ls=":")
     ax.text(peak / bandwidth * 1.1, 0.5, "ridge: 295 FLOP/byte", color=RED, fontsize=9)
     ax.legend(loc="upper left", title="16-bit arithmetic, weight-only")
-    figures.label(ax, "arithmetic intensity, FLOP per byte", "attainable speed, TFLOP/s", f"{tokens} tokens in one pass")
+    figures.label(ax, "arithmetic intensity, FLOP per byte", "attainable speed, TFLOP/s", f"{tokens} token{'s' * (tokens > 1)} in one pass")
     ax.set(xlim=(0.1, 1e4), ylim=(0.2, 3000))
     return fig
 
 
-def _seconds(f, repeats=7):
+def _seconds(f, repeats=15):
     f()
     times = []
     for _ in range(repeats):
