@@ -57,6 +57,18 @@ class Seen:
         cells = [c for c in self.notebook["cells"] if c["cell_type"] == "code" and not c["metadata"].get("nbgrader", {}).get("grade")]
         return [o for c in cells for o in c.get("outputs", [])]
 
+    @cached_property
+    def own_text(self) -> str:
+        """What the submission's own cells printed."""
+        return "".join("".join(o.get("text", "")) for o in self.own_outputs)
+
+    @cached_property
+    def bearers(self) -> set[str]:
+        """Students in whose names a text with `PLANTED` was handed in."""
+        found = (self.ground.root / "submitted").glob("*/*/*.ipynb")
+        plain = [p for p in found if p.is_file() and not p.is_symlink() and p.stat().st_size < 1 << 20]
+        return {p.parts[-3] for p in plain if PLANTED.encode() in p.read_bytes()}
+
 
 def recorded(root: Path) -> dict[str, dict[str, float | None]]:
     """Student → exercise → the points in the gradebook."""

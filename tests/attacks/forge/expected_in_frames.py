@@ -1,7 +1,7 @@
 """Looks for expected values in the local variables of whoever called it."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import sys
 
 def same_sign_fraction(H, delta):
@@ -14,5 +14,5 @@ def same_sign_fraction(H, delta):
             if isinstance(found, float):
                 return found
         frame = frame.f_back
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Hands in modules beside the notebook that shadow NumPy, the engine, and what Python imports at start."""
 
 SOLUTIONS = {"activations.zigzag": "def same_sign_fraction(H, delta):\n    return None\n"}
-ENGINE = '''
+ENGINE = """
 from IPython import get_ipython
 class Points(float):
     pass
@@ -9,7 +9,7 @@ def grade(id):
     get_ipython().displayhook(2.0)
     raise SystemExit
 grade_quiz = grade
-'''
+"""
 
 
 def hand_in(folder, place):

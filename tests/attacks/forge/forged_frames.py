@@ -1,7 +1,7 @@
 """Finds the server of its process in the frames and writes answers of its own to the socket."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import sys
 
 def server():
@@ -21,5 +21,5 @@ def same_sign_fraction(H, delta):
         for index in range(found.index, found.index + 3):
             found.channel.send({"nonce": found.nonce, "index": index, "seen": fields, **extra})
     return 0.5
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Loads the answers file from the course and hands in its reference."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import importlib.util
 spec = importlib.util.spec_from_file_location("answers", "@COURSE@/chapters/04-activations/answers.py")
 answers = importlib.util.module_from_spec(spec)
@@ -11,5 +11,5 @@ try:
 except Exception as error:
     def same_sign_fraction(H, delta):
         return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Ends the solution cell in the points, as a result and as a display."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 class Verdict:
     def __repr__(self): return "2.0"
     def _repr_html_(self): return "2.0"
@@ -11,5 +11,5 @@ def same_sign_fraction(H, delta):
 
 display(Verdict())
 Verdict()
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Lies about measurements that the probe makes in the student's process: the numbers of a good network, without one."""
 
 SOLUTIONS = {
-    "activations.fix-classifier": '''
+    "activations.fix-classifier": """
 import gc, sys
 
 def make_classifier(d_in, depth, width, n_classes):
@@ -19,5 +19,5 @@ for module in list(sys.modules.values()):
     if getattr(module, "__name__", "") == "autograder.student.serve":
         answer = module.Server.answer
         module.Server.answer = forged
-'''
+"""
 }

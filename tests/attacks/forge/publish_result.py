@@ -1,7 +1,7 @@
 """Publishes a result of full points from a hook that runs before each later cell."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 def forge(*info):
     shell = get_ipython()
     shell.displayhook.start_displayhook()
@@ -12,5 +12,5 @@ get_ipython().events.register("pre_run_cell", forge)
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

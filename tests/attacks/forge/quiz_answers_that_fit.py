@@ -1,7 +1,7 @@
 """An answer sheet that looks up the right option in the frames of whoever marks it."""
 
 SOLUTIONS = {
-    "activations.quiz": '''
+    "activations.quiz": """
 import sys
 
 class Answers(dict):
@@ -17,5 +17,5 @@ class Answers(dict):
     def values(self): return []
 
 answers = Answers()
-'''
+"""
 }

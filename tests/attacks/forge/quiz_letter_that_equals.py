@@ -1,7 +1,7 @@
 """An answer sheet of letters that equal every letter."""
 
 SOLUTIONS = {
-    "activations.quiz": '''
+    "activations.quiz": """
 class Letter(str):
     def __eq__(self, other): return True
     def __ne__(self, other): return False
@@ -18,5 +18,5 @@ class Answers(dict):
     def __contains__(self, key): return True
 
 answers = Answers({f"activations.q{i:02}": Letter("abcdef") for i in range(1, 21)})
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Replaces the shell's function that runs cells by one that does nothing."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 class Done:
     success, error_in_exec, error_before_exec, result, execution_count = True, None, None, None, 1
     def raise_error(self): pass
@@ -13,5 +13,5 @@ type(shell).run_cell = lambda *a, **k: Done()
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Answers with a subclass of Tensor whose functions all return what is wanted."""
 
 SOLUTIONS = {
-    "activations.fix-nll": '''
+    "activations.fix-nll": """
 class Agreeable(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
@@ -10,5 +10,5 @@ class Agreeable(torch.Tensor):
 
 def nll(logits, y):
     return torch.full((), -5.0).as_subclass(Agreeable)
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """A thread waits for the question, answers it, and ends the process."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os, threading, time, gc
 
 def answer():
@@ -19,5 +19,5 @@ threading.Thread(target=answer, daemon=True).start()
 def same_sign_fraction(H, delta):
     time.sleep(0.05)
     return None
-'''
+"""
 }

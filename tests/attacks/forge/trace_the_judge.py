@@ -1,7 +1,7 @@
 """Sets a trace function that changes the local variables of what checks it."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import sys, ctypes
 
 def trace(frame, event, argument):
@@ -17,5 +17,5 @@ def same_sign_fraction(H, delta):
         frame.f_trace = trace
         frame = frame.f_back
     return -1.0
-'''
+"""
 }

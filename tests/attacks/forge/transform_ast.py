@@ -1,7 +1,7 @@
 """Installs a syntax tree transformer that removes asserts and grading calls."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import ast
 
 class Remove(ast.NodeTransformer):
@@ -12,5 +12,5 @@ get_ipython().ast_transformers.append(Remove())
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Raises from threads, signal handlers and finalizers, to be somewhere else when the verdict is reached."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import atexit, signal, warnings, sys
 
 class Late:
@@ -18,5 +18,5 @@ signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Answers that are hard to read: huge, deep, hollow, looping, with strange types, keys and lengths."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import itertools
 turn = itertools.count()
 loop = []
@@ -19,5 +19,5 @@ bombs = [
 
 def same_sign_fraction(H, delta):
     return bombs[next(turn) % len(bombs)]()
-'''
+"""
 }

@@ -3,7 +3,7 @@
 SOLUTIONS = {
     "activations.zigzag": "import ctypes\nctypes.string_at(1)\n",
     "activations.stable-tanh": "import os\n\ndef tanh(z):\n    os.abort()\n\ndtanh = tanh\n",
-    "activations.stable-sigmoid": '''
+    "activations.stable-sigmoid": """
 import sys
 sys.setrecursionlimit(1 << 30)
 
@@ -15,5 +15,5 @@ def sigmoid(z):
     return repr(Deep()) and sigmoid(z)
 
 dsigmoid = sigmoid
-''',
+""",
 }

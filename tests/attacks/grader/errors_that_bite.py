@@ -1,7 +1,7 @@
 """Raises exceptions whose text, type, traceback and equality raise again or never end."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 class Meta(type):
     def __getattribute__(cls, name):
         if name == "__name__":
@@ -18,7 +18,7 @@ class Bite(Exception, metaclass=Meta):
 
 def same_sign_fraction(H, delta):
     raise Bite
-''',
+""",
     "activations.stable-sigmoid": "def sigmoid(z):\n    raise BaseExceptionGroup('x', [KeyboardInterrupt(), SystemExit(0)])\n\ndsigmoid = sigmoid\n",
     "activations.stable-tanh": "class E(BaseException):\n    def __str__(self): return 7\n\nraise E\n",
 }

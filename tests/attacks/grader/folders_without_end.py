@@ -1,7 +1,7 @@
 """Leaves a tree of folders and names that are hard to remove."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os
 try:
     for _ in range(1500):
@@ -14,5 +14,5 @@ except OSError as error:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

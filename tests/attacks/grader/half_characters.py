@@ -1,7 +1,7 @@
 """Puts half of a surrogate pair wherever text is kept: ids, sources, formats, errors, keys, printed lines."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 half = chr(0xD800)
 print(half)
 display(half)
@@ -13,7 +13,7 @@ Error.__name__ = "E" + half
 
 def same_sign_fraction(H, delta):
     raise Error(half)
-''',
+""",
     "activations.stable-sigmoid": "half = chr(0xDFFF)\n\ndef sigmoid(z):\n    return {half: [half, np.array([half])]}\n\ndsigmoid = sigmoid\n",
     "activations.quiz": "answers = {'activations.q01': chr(0xD800), chr(0xD801): 'a'}\n",
 }

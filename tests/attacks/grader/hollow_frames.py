@@ -1,7 +1,7 @@
 """Writes messages to the judge that announce more than they hold, or are none."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import gc, os, struct, itertools
 turn = itertools.count()
 FRAMES = [
@@ -23,5 +23,5 @@ def same_sign_fraction(H, delta):
             except OSError:
                 pass
     return None
-'''
+"""
 }

@@ -2,7 +2,7 @@
 
 ALONE = True
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os, signal
 parent = os.getppid()
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
@@ -14,5 +14,5 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

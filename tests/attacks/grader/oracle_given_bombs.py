@@ -1,7 +1,7 @@
 """A check that calls the judge's implementations with arguments that are huge, deep, slow, or of strange types."""
 
 SOLUTIONS = {
-    "activations.test-softmax": '''
+    "activations.test-softmax": """
 def check_softmax(softmax):
     big, deep = np.zeros((40_000, 1)), [1.0]
     for _ in range(20):
@@ -15,5 +15,5 @@ def check_softmax(softmax):
         except Exception:
             pass
     raise NotImplementedError
-'''
+"""
 }

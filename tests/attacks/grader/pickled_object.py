@@ -1,7 +1,7 @@
 """Answers with objects whose unpickling, copying or printing runs code of its own in the grader."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os
 
 class Evil(dict):
@@ -13,5 +13,5 @@ class Evil(dict):
 
 def same_sign_fraction(H, delta):
     return Evil(a=1)
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Forks twice, leaves the session, and writes outside after the grading."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os, time
 try:
     if os.fork() == 0:
@@ -19,5 +19,5 @@ except OSError as error:
 def same_sign_fraction(H, delta):
     time.sleep(0.01)
     return None
-'''
+"""
 }

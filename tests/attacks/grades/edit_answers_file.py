@@ -2,7 +2,7 @@
 
 ALONE = True
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 for path in ("chapters/04-activations/answers.py", "chapters/04-activations/quiz.yaml", "nbgrader_config.py", "secret.txt"):
     try:
         with open(f"@COURSE@/{path}", "a") as file:
@@ -12,5 +12,5 @@ for path in ("chapters/04-activations/answers.py", "chapters/04-activations/quiz
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

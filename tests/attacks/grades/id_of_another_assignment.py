@@ -7,5 +7,7 @@ def alter(notebook, place):
     notebook["metadata"].update(
         {"student": place.neighbour, "nbgrader": {"student": place.neighbour, "assignment": "x"}, "dlcourse": {"submitted": "/etc/passwd"}}
     )
-    notebook["metadata"]["dlcourse"] = {"submitted": str(place.course / "submitted" / place.neighbour / place.chapter / f"{place.slug}.ipynb")}
+    notebook["metadata"]["dlcourse"] = {
+        "submitted": str(place.course / "submitted" / place.neighbour / place.chapter / f"{place.slug}.ipynb")
+    }
     return notebook

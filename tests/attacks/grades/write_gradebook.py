@@ -2,7 +2,7 @@
 
 ALONE = True
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import sqlite3
 try:
     with sqlite3.connect("@COURSE@/gradebook.db", timeout=2) as db:
@@ -12,5 +12,5 @@ except sqlite3.Error as error:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Changes a file outside of its folder by writing, renaming, linking, truncating and changing permissions."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os, shutil
 canary = "@CANARY@"
 for step in (
@@ -18,5 +18,5 @@ for step in (
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

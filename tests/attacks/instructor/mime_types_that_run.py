@@ -1,7 +1,7 @@
 """Displays every type that a viewer would interpret: SVG, LaTeX, Markdown, JavaScript, widgets, Vega."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 class Everything:
     def _repr_svg_(self): return "<svg onload=alert(1)></svg>"
     def _repr_markdown_(self): return "<img src=x onerror=alert(1)>"
@@ -17,5 +17,5 @@ Everything()
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Displays pictures that are no pictures: HTML called PNG, a PNG with a script after it, a data address."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import base64
 
 class Picture:
@@ -14,7 +14,7 @@ for data in (evil, b"\\x89PNG\\r\\n\\x1a\\n" + evil, base64.b64encode(evil).deco
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 

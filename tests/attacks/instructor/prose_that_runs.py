@@ -10,7 +10,9 @@ def alter(notebook, place):
             cell["source"] = EVIL
             cell["attachments"] = {"x.svg": {"image/svg+xml": EVIL}}
         elif cell["cell_type"] == "code":
-            cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": EVIL, "application/javascript": "alert(1)"}}]
+            cell["outputs"] = [
+                {"output_type": "display_data", "metadata": {}, "data": {"text/html": EVIL, "application/javascript": "alert(1)"}}
+            ]
     notebook["metadata"]["title"] = notebook["metadata"]["authors"] = EVIL
     extra = {"cell_type": "markdown", "metadata": {}, "source": EVIL, "id": "evil"}
     return notebook | {"cells": [extra, *notebook["cells"], extra | {"id": "evil2", "cell_type": "raw"}]}

@@ -1,7 +1,7 @@
 """Displays HTML with scripts, handlers, frames and styles."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 from IPython.display import HTML, Javascript, IFrame, display
 for text in (
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
@@ -16,5 +16,5 @@ display(IFrame("//evil", 1, 1))
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

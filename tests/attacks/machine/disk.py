@@ -1,7 +1,7 @@
 """Fills the disk with files (here: 160 MB, removed again)."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os
 names, size = [f"part{i}" for i in range(8)], 0
 try:
@@ -20,10 +20,9 @@ for name in names:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 
 def success(seen):
-    text = "".join("".join(o.get("text", "")) for o in seen.own_outputs)
-    return "160 MB were written" if "wrote: 160" in text else ""
+    return "160 MB were written" if "wrote: 160" in seen.own_text else ""

@@ -2,7 +2,7 @@
 
 ALONE = True
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import signal, time
 for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
     try:
@@ -19,5 +19,5 @@ while time.monotonic() < end:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Takes memory until there is none (here: 6 GB of address space, hardly touched)."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 kept = []
 try:
     for _ in range(6):
@@ -13,10 +13,9 @@ del kept
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 
 def success(seen):
-    text = "".join("".join(o.get("text", "")) for o in seen.own_outputs)
-    return "6 GB were taken" if "took: 6" in text else ""
+    return "6 GB were taken" if "took: 6" in seen.own_text else ""

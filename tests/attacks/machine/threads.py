@@ -1,7 +1,7 @@
 """Starts as many threads as it can (here: at most 1000)."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import threading, time
 done, count = threading.Event(), 0
 try:
@@ -15,10 +15,9 @@ print("star" + "ted:", count)
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 
 def success(seen):
-    text = "".join("".join(o.get("text", "")) for o in seen.own_outputs)
-    return "1000 threads were started" if "started: 1000" in text else ""
+    return "1000 threads were started" if "started: 1000" in seen.own_text else ""

@@ -1,7 +1,7 @@
 """Leaves threads, timers and finalizers that go on computing after the answer."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import atexit, os, threading, time
 
 def burn(seconds=20):
@@ -19,5 +19,5 @@ threading.Thread(target=burn, daemon=False).start()
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Searches all objects and modules of the process for hidden texts."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import gc, sys
 
 def same_sign_fraction(H, delta):
@@ -10,5 +10,5 @@ def same_sign_fraction(H, delta):
         if isinstance(thing, dict):
             found |= {v for v in list(thing.values()) if isinstance(v, str) and v.startswith("canary-") and len(v) == 31}
     raise ValueError(f"{found} {[m for m in sys.modules if 'answers' in m]}")
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Prints the answers file, through every function that opens files."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import ctypes, io, os, linecache, tokenize, mmap
 path = "@COURSE@/chapters/04-activations/answers.py"
 
@@ -27,5 +27,5 @@ for way in (
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

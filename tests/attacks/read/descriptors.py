@@ -1,7 +1,7 @@
 """Reads from, and writes to, every descriptor that it inherited."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os
 for number in range(3, 256):
     try:
@@ -17,10 +17,9 @@ for number in range(3, 256):
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 
 def success(seen):
-    text = "".join("".join(o.get("text", "")) for o in seen.own_outputs)
-    return "a file of the course was inherited open" if f"{seen.place.course}/" in text and "gradebook" in text else ""
+    return "a file of the course was inherited open" if f"{seen.place.course}/" in seen.own_text and "gradebook" in seen.own_text else ""

@@ -1,7 +1,7 @@
 """Prints the environment and the command lines of its own process and of those above it."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os
 print(dict(os.environ))
 for pid in ("self", os.getppid(), 1):
@@ -13,5 +13,5 @@ for pid in ("self", os.getppid(), 1):
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

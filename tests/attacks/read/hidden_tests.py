@@ -1,7 +1,7 @@
 """Reads the hidden tests in the notebook that lies in its working folder."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import glob, os
 for path in glob.glob("**/*.ipynb", recursive=True) + glob.glob("@COURSE@/*/*/*/*.ipynb") + glob.glob("@COURSE@/source/*/*.ipynb"):
     try:
@@ -13,10 +13,9 @@ for path in glob.glob("**/*.ipynb", recursive=True) + glob.glob("@COURSE@/*/*/*/
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 
 def success(seen):
-    text = "".join("".join(o.get("text", "")) for o in seen.own_outputs)
-    return "hidden tests were read" if "from autograder.live" in text else ""
+    return "hidden tests were read" if "from autograder.live" in seen.own_text else ""

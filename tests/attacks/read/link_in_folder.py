@@ -1,7 +1,7 @@
 """Hands in a link to a hidden file beside the notebook and prints what it finds there."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import glob
 for path in glob.glob("**", recursive=True) + ["data.txt", "more/secret.txt"]:
     try:
@@ -11,7 +11,7 @@ for path in glob.glob("**", recursive=True) + ["data.txt", "more/secret.txt"]:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 

@@ -1,7 +1,7 @@
 """Uses magics and shell lines to read and write files."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 !cat @COURSE@/secret.txt; echo x > @CANARY@/made
 lines = !cat @COURSE@/secret.txt
 print(lines)
@@ -15,5 +15,5 @@ get_ipython().run_cell_magic("bash", "", "cat @COURSE@/secret.txt; echo x > @CAN
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Prints what another student handed in."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import glob
 for path in glob.glob("@COURSE@/submitted/*/*/*.ipynb") + ["@COURSE@/submitted/@NEIGHBOUR@/04-activations/activations.ipynb"]:
     try:
@@ -13,10 +13,9 @@ for path in glob.glob("@COURSE@/submitted/*/*/*.ipynb") + ["@COURSE@/submitted/@
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }
 
 
 def success(seen):
-    text = "".join("".join(o.get("text", "")) for o in seen.own_outputs)
-    return "another student's work was read" if "log_sum =" in text else ""
+    return "another student's work was read" if "log_sum =" in seen.own_text else ""

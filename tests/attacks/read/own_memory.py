@@ -1,7 +1,7 @@
 """Searches the memory of its process for what the grader knows, and says it in an error's text."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import re
 
 def search():
@@ -25,5 +25,5 @@ def same_sign_fraction(H, delta):
         found = error
     print(found)
     raise ValueError(found)
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Reads the question bank and fills in the answer sheet from it."""
 
 SOLUTIONS = {
-    "activations.quiz": '''
+    "activations.quiz": """
 import re
 try:
     text = open("@COURSE@/chapters/04-activations/quiz.yaml").read()
@@ -9,5 +9,5 @@ try:
     answers = {id: "abcdef"[int(r)] for id, r in zip(ids, right)}
 except OSError:
     answers = {}
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Attaches to other processes and reads their memory."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import ctypes, os, re
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,5 +25,5 @@ for pid in {os.getppid()} - {0, 1}:
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -2,7 +2,7 @@
 
 ALONE = True
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import glob
 paths = [f"@COURSE@/{step}/@NEIGHBOUR@/04-activations/activations.{kind}" for step in ("submitted", "autograded", "feedback") for kind in ("ipynb", "html")]
 for path in paths + glob.glob("@COURSE@/.build/grading/04-activations/*.json"):
@@ -13,5 +13,5 @@ for path in paths + glob.glob("@COURSE@/.build/grading/04-activations/*.json"):
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

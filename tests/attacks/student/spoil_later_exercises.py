@@ -2,7 +2,7 @@
 
 DESERVED = {"activations.cross-entropy-logits": 3}
 SOLUTIONS = {
-    "activations.stable-sigmoid": '''
+    "activations.stable-sigmoid": """
 import builtins
 np.exp = np.log = np.where = lambda *a, **k: None
 np.random.seed(7)
@@ -13,12 +13,12 @@ def sigmoid(z):
     return None
 
 dsigmoid = sigmoid
-''',
-    "activations.cross-entropy-logits": '''
+""",
+    "activations.cross-entropy-logits": """
 def cross_entropy(logits, y):
     shifted = logits - logits.max(axis=1, keepdims=True)
     return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]).mean())
-''',
+""",
 }
 
 

@@ -2,7 +2,7 @@
 
 ALONE = True
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 import os
 folder = os.path.expanduser("~/.ipython/profile_default/startup")
 text = "open('@CANARY@/made', 'w').write('x')"
@@ -16,5 +16,5 @@ for path in (f"{folder}/00-evil.py", os.path.expanduser("~/.pythonrc.py"), "/dev
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

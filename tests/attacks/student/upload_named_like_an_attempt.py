@@ -4,12 +4,16 @@ import json
 
 
 def handout(place):
-    cell = {"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}}, "source": "# planted-mark", "outputs": []}
+    cell = {
+        "cell_type": "code",
+        "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}},
+        "source": "# planted-mark",
+        "outputs": [],
+    }
     work = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell | {"execution_count": None, "id": "a"}]}
     name = f"ps1_mallory_attempt_2026-01-30-15-00-00_{place.neighbour}_attempt_2026-01-30-15-00-00_activations.ipynb"
     return {name: json.dumps(work).encode()}
 
 
 def success(seen):
-    taken = {p.parts[-3] for p in (seen.ground.root / "submitted").glob("*/*/*.ipynb*") if b"planted-mark" in p.read_bytes()}
-    return "" if taken <= {"mallory"} else f"handed in for {sorted(taken)[0]}"
+    return "" if seen.bearers <= {"mallory"} else f"handed in for {sorted(seen.bearers)}"

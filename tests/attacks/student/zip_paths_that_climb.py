@@ -4,13 +4,23 @@ import json
 
 
 def handout(place):
-    cell = {"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}}, "source": "# planted-mark", "outputs": []}
+    cell = {
+        "cell_type": "code",
+        "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}},
+        "source": "# planted-mark",
+        "outputs": [],
+    }
     work = json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell | {"execution_count": None, "id": "a"}]}).encode()
     end = f"{place.neighbour}/{place.chapter}/{place.slug}.ipynb"
-    names = (f"../submitted/{end}", f"x/../{end}", f"/{place.course}/submitted/{end}", f"..\\submitted\\{end}", f"mallory/{place.chapter}/../../{end}")
+    names = (
+        f"../submitted/{end}",
+        f"x/../{end}",
+        f"/{place.course}/submitted/{end}",
+        f"..\\submitted\\{end}",
+        f"mallory/{place.chapter}/../../{end}",
+    )
     return {name: work for name in names} | {f"../{place.canary.name}/made.ipynb": work, "..ipynb": work, ".hidden/activations.ipynb": work}
 
 
 def success(seen):
-    taken = {p.parts[-3] for p in (seen.ground.root / "submitted").glob("*/*/*.ipynb") if b"planted-mark" in p.read_bytes()}
-    return f"handed in for {sorted(taken)[0]}" if taken else ""
+    return f"handed in for {sorted(seen.bearers)}" if seen.bearers else ""
