@@ -19,6 +19,6 @@ class Bite(Exception, metaclass=Meta):
 def same_sign_fraction(H, delta):
     raise Bite
 """,
-    "activations.stable-sigmoid": "def sigmoid(z):\n    raise BaseExceptionGroup('x', [KeyboardInterrupt(), SystemExit(0)])\n\ndsigmoid = sigmoid\n",
+    "activations.stable-sigmoid": "def sigmoid(z):\n    raise BaseExceptionGroup('x', [SystemExit(0)])\n\ndsigmoid = sigmoid\n",
     "activations.stable-tanh": "class E(BaseException):\n    def __str__(self): return 7\n\nraise E\n",
 }

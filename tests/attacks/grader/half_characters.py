@@ -14,6 +14,6 @@ Error.__name__ = "E" + half
 def same_sign_fraction(H, delta):
     raise Error(half)
 """,
-    "activations.stable-sigmoid": "half = chr(0xDFFF)\n\ndef sigmoid(z):\n    return {half: [half, np.array([half])]}\n\ndsigmoid = sigmoid\n",
+    "activations.stable-sigmoid": "def sigmoid(z):\n    half = chr(0xDFFF)\n    return {half: [half]}\n\ndsigmoid = sigmoid\n",
     "activations.quiz": "answers = {'activations.q01': chr(0xD800), chr(0xD801): 'a'}\n",
 }

@@ -10,7 +10,7 @@ class Everything:
     def _repr_png_(self): return '"onerror="alert(1)'
     def _repr_jpeg_(self): return b"x"
     def _repr_mimebundle_(self, **more):
-        return {"application/javascript": "alert(1)", "application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "image/svg+xml": "<svg onload=alert(1)/>"}
+        return {"application/javascript": "alert(1)", "image/svg+xml": "<svg onload=alert(1)/>"}
 
 display(Everything())
 Everything()

@@ -9,7 +9,8 @@ class Picture:
     def _repr_png_(self): return self.data
 
 evil = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
-for data in (evil, b"\\x89PNG\\r\\n\\x1a\\n" + evil, base64.b64encode(evil).decode(), '" onerror="alert(1)', "iVBORw0KGgo= onerror=alert(1)"):
+for data in (
+    evil, b"\\x89PNG\\r\\n\\x1a\\n" + evil, base64.b64encode(evil).decode(), '" onerror="alert(1)', "iVBORw0KGgo= onerror=alert(1)"):
     display(Picture(data))
 
 def same_sign_fraction(H, delta):

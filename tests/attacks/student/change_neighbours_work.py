@@ -4,7 +4,8 @@ ALONE = True
 SOLUTIONS = {
     "activations.zigzag": """
 import glob
-paths = [f"@COURSE@/{step}/@NEIGHBOUR@/04-activations/activations.{kind}" for step in ("submitted", "autograded", "feedback") for kind in ("ipynb", "html")]
+kinds = ("submitted", "ipynb"), ("autograded", "ipynb"), ("feedback", "html")
+paths = [f"@COURSE@/{step}/@NEIGHBOUR@/04-activations/activations.{kind}" for step, kind in kinds]
 for path in paths + glob.glob("@COURSE@/.build/grading/04-activations/*.json"):
     try:
         open(path, "r+").write('{"planted-mark": 1}')

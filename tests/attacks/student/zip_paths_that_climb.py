@@ -19,7 +19,7 @@ def handout(place):
         f"..\\submitted\\{end}",
         f"mallory/{place.chapter}/../../{end}",
     )
-    return {name: work for name in names} | {f"../{place.canary.name}/made.ipynb": work, "..ipynb": work, ".hidden/activations.ipynb": work}
+    return dict.fromkeys(names, work) | {f"../{place.canary.name}/made.ipynb": work, "..ipynb": work, ".hidden/activations.ipynb": work}
 
 
 def success(seen):
