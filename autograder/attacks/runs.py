@@ -43,10 +43,11 @@ class Result:
 
 
 def run(attacks: Sequence[Attack], edition: Path, grade: Callable[[Ground], list[str]], tell: Tell = lambda done: None) -> list[Result]:
-    """Grade all attacks in one course. If that course came to harm, each again in a course of its own, to see which did it."""
+    """Grade all attacks in one course. If that course came to harm, each half again, to see which attack did it."""
     results, harm = _together(attacks, edition, grade)
     if harm and len(attacks) > 1:
-        return [r for a in attacks for r in run([a], edition, grade, tell)]
+        half = len(attacks) // 2
+        return [*run(attacks[:half], edition, grade, tell), *run(attacks[half:], edition, grade, tell)]
     for result in results:
         result.broken += harm
     tell(len(attacks))

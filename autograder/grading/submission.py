@@ -97,7 +97,7 @@ def parse(data: bytes, name: str) -> list[Any]:
         hint = " It has an old format: open it in JupyterLab and save it." if old else ""
         raise NotebookError(f"{name} is no notebook: it has no list of cells.{hint}")
     if notebook.get("nbformat") != 4:
-        raise NotebookError(f"{name} has the notebook format {str(notebook.get('nbformat'))[:20]}; format 4 is needed.")
+        raise NotebookError(f"{name} has the notebook format {_printable(str(notebook.get('nbformat'))[:20])}; format 4 is needed.")
     return notebook["cells"]
 
 
@@ -149,8 +149,13 @@ def text_of(cell: dict[str, Any]) -> str:
     return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
 
 
+def _printable(text: str) -> str:
+    """A text of a submission as it may stand in a message: no half characters, no escape sequences."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _stranger(cells: list[Any]) -> str:
     others = sorted({id.partition("-")[0] for id in map(grade_id, cells) if id and id.endswith("-solution")})
     if others:
-        return f"This is the notebook of another chapter ({', '.join(others)[:80]})."
+        return f"This is the notebook of another chapter ({_printable(', '.join(others)[:80])})."
     return "The notebook has none of this chapter's exercise cells. Hand in the class edition, with its cells as they are."
