@@ -57,6 +57,10 @@ def _zeroed(shape, axis, index, seed):
     return w
 
 
+def _first_axis_reduced(w, axis, **_):
+    return np.abs(w).max() if axis is None else np.abs(w).max(axis=0, keepdims=True)
+
+
 def _swapped_axis(w, axis, **_):
     return np.abs(w).max() if axis is None else np.abs(w).max(axis=axis, keepdims=True)
 
@@ -144,6 +148,9 @@ class Quantize:
     eight_bits = trap("`bits` is ignored: the largest integer is 2^(bits−1) − 1, which is 127 for 8 bits only.")(_quantizer(top=lambda b: 127, clip=False))
     always_the_rows = trap("You always take one scale per index of the first axis. With axis=None it is one for the whole array, otherwise one per index of `axis`.")(
         lambda w, bits, axis=None: _quantize(w, bits, 0)
+    )
+    always_the_columns = trap("You always reduce over the first axis. The maximum goes over all axes but `axis`, which is the one that is kept.")(
+        lambda w, bits, axis=None: _quantize(w, bits, axis, largest=_first_axis_reduced)
     )
     half_the_range = trap("max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0.")(
         _quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2, clip=False)
@@ -1716,6 +1723,11 @@ class KdLoss:
     @trap("This is the cross-entropy with the teacher, which is KL plus the teacher's entropy: same gradient, another value. KL is 0 when both agree.")
     def soft_cross_entropy(z_student, z_teacher, y, T=4.0, alpha=0.7):
         soft = F.cross_entropy(z_student / T, torch.softmax(z_teacher / T, -1))
+        return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("The target is given as log-probabilities but read as probabilities: set log_target=True, or pass softmax(z_teacher / T).")
+    def log_target_forgotten(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        soft = F.kl_div(F.log_softmax(z_student / T, -1), F.log_softmax(z_teacher / T, -1), reduction="batchmean")
         return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
 
     @trap("The hard part is weighted by 1 − alpha; you add it with weight 1.")

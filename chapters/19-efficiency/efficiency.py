@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn  # noqa: F401  for your own code
 
 
 def mlp(Ws: list[np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -189,7 +190,7 @@ reveal(f"{100 * accuracy:.1f} % with {size / 1000:.1f} kB; the logits changed by
 
 # %% [markdown]
 # **What to see.** Eight bits: 6.9 kB, the same accuracy, logits off by 0.7 %. Four bits: logits off by about 20 %, and yet only some 2 points of accuracy are gone, because the largest logit mostly stays the largest. At two bits only −1, 0 and 1 times a step are left, and the
-# network guesses. **Try** `per row`: at 4 bits the error falls from 19 to 12 %. The right panel shows that layers differ: at 5 bits the last layer alone does four times the damage of the second.
+# network guesses. **Try** `per row`: at 4 bits the error falls from 19 to 12 %. The right panel shows that layers differ: at 5 bits the last layer alone does almost four times the damage of the second.
 #
 # This was **post-training quantization** (PTQ): minutes, no training, at most a few hundred examples for calibration. The alternatives:
 #
