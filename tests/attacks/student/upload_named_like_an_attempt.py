@@ -7,7 +7,7 @@ def handout(place):
     cell = {
         "cell_type": "code",
         "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}},
-        "source": "# planted-mark",
+        "source": "# uploaded-mark",
         "outputs": [],
     }
     work = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell | {"execution_count": None, "id": "a"}]}
@@ -16,4 +16,4 @@ def handout(place):
 
 
 def success(seen):
-    return "" if seen.bearers <= {"mallory"} else f"handed in for {sorted(seen.bearers)}"
+    return f"handed in for {sorted(seen.bearers)}" if seen.bearers else ""

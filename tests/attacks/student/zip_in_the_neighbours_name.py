@@ -11,7 +11,7 @@ def handout(place):
     cell = {
         "cell_type": "code",
         "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}},
-        "source": "# planted-mark",
+        "source": "# uploaded-mark",
         "outputs": [],
     }
     work["cells"].append(cell | {"execution_count": None, "id": "a"})
@@ -24,4 +24,4 @@ def handout(place):
 
 
 def success(seen):
-    return "" if seen.bearers <= {"aaron_56"} else f"handed in for {sorted(seen.bearers)}"
+    return f"handed in for {sorted(seen.bearers)}" if seen.bearers else ""

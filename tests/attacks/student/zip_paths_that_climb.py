@@ -7,7 +7,7 @@ def handout(place):
     cell = {
         "cell_type": "code",
         "metadata": {"nbgrader": {"grade_id": "activations-zigzag-solution"}},
-        "source": "# planted-mark",
+        "source": "# uploaded-mark",
         "outputs": [],
     }
     work = json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell | {"execution_count": None, "id": "a"}]}).encode()
