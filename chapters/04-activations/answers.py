@@ -209,8 +209,8 @@ class StableSigmoid:
         return {"sigmoid": submission.sigmoid(z), "dsigmoid": submission.dsigmoid(z)}
 
     cases = {
-        "values": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.3)), call(np.empty((0,))), call(np.linspace(-27, 27, 13))], probe=_only_sigmoid, atol=1e-12),
-        "derivative": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 7)), call(np.empty((0, 2)))], probe=_only_dsigmoid, atol=1e-12),
+        "values": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array([-2.0, 2.0])), call(np.array(0.3)), call(np.linspace(-27, 27, 13))], probe=_only_sigmoid, rtol=1e-13, atol=1e-12),
+        "derivative": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 7)), call(np.empty((0, 2)))], probe=_only_dsigmoid, rtol=1e-13, atol=1e-12),
         "stability": [
             call(np.array([-800.0, -2.0, 1.5])),
             call(np.array([800.0, -2.0, 1.5])),
@@ -346,12 +346,14 @@ def _tanh_pair(tanh):
     return SimpleNamespace(tanh=tanh, dtanh=lambda z: 1 - tanh(z) ** 2)
 
 
+_NEARLY_FLAT = np.array([-12.3, -10.5, 10.5, 12.3])  # 1 - |tanh| is 4e-11 and 2e-9 here: a clip or a cut at 10 or 12 shows
+
 _NO_TANH = {f"{library}.{name}": "tanh is to be built from exp" for library in ("numpy", "math") for name in ("tanh", "sinh", "cosh")} | dict.fromkeys(
     ("cmath", "torch", "scipy"), ""
 )
 
 
-@exercise("activations.stable-tanh", names="tanh dtanh", covers=["activations.tanh"], forbid=_NO_TANH)
+@exercise("activations.stable-tanh", names="tanh dtanh", covers=["activations.tanh"], forbid=_NO_TANH, rtol=1e-12, atol=1e-11)
 class StableTanh:
     class reference:
         def tanh(z):
@@ -364,8 +366,10 @@ class StableTanh:
         return {"tanh": submission.tanh(z), "dtanh": submission.dtanh(z)}
 
     cases = {
-        "values": group([call(arrays([(9,), (3, 4)], -14, 14)), call(np.array(-0.4)), call(np.empty((0,)))], probe=_only_tanh, atol=1e-11),
-        "derivative": group([call(arrays([(9,), (3, 4)], -8, 8)), call(np.array(0.0)), call(np.linspace(-2, 2, 9)), call(np.empty((0,)))], probe=_only_dtanh, atol=1e-11),
+        "values": group([call(arrays([(9,), (3, 4)], -14, 14)), call(_NEARLY_FLAT), call(np.array(-0.4)), call(np.empty((0,)))], probe=_only_tanh),
+        "derivative": group(
+            [call(arrays([(9,), (3, 4)], -8, 8)), call(_NEARLY_FLAT), call(np.array(0.0)), call(np.linspace(-2, 2, 9)), call(np.empty((0,)))], probe=_only_dtanh
+        ),
         "stability": [
             call(np.array([400.0, 0.5])),
             call(np.array([-400.0, 0.5])),
@@ -410,6 +414,13 @@ class StableTanh:
     both_sides_evaluated = trap("np.where evaluates BOTH branches for every entry, so the one you throw away still overflows. Put −2|z| into the exponent of both.")(
         _tanh_pair(lambda z: np.where(z >= 0, (1 - np.exp(-2 * z)) / (1 + np.exp(-2 * z)), (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)))
     )
+
+    _cut = "tanh is clipped or cut off at some |z| here. It is not yet ±1 there: at z = 10.5 it still misses 1 by 2e−9, at 12.3 by 4e−11. With exp(−2|z|) no bound is needed."
+    clipped_at_10 = trap(_cut)(_tanh_pair(lambda z: _tanh(np.clip(z, -10, 10))))
+    clipped_at_12 = trap(_cut)(_tanh_pair(lambda z: _tanh(np.clip(z, -12, 12))))
+    cut_off_at_7 = trap(_cut)(_tanh_pair(lambda z: np.where(np.abs(z) > 7, np.sign(z), _tanh(z))))
+    cut_off_at_10 = trap(_cut)(_tanh_pair(lambda z: np.where(np.abs(z) > 10, np.sign(z), _tanh(z))))
+    cut_off_at_12 = trap(_cut)(_tanh_pair(lambda z: np.where(np.abs(z) > 12, np.sign(z), _tanh(z))))
 
     @trap("The derivative is 1 − tanh². You left out the square, so it does not fall off on both sides.")
     class square_missing:
@@ -772,7 +783,16 @@ class PreluBackward:
 
 # ------------------------------------------------------------------------------------------------------------------- softmax
 
+_TIGHT = {"rtol": 1e-13, "atol": 1e-12}
 _FAR_ROWS = np.array([[1e4, 1e4 - 1.0, 1e4 - 3.0], [-1e4, -1e4 + 2.0, -1e4 + 1.0]])
+
+
+def _softmax_with_epsilon(eps):
+    def softmax(z, axis=-1, T=1.0):
+        e = np.exp((z - z.max(axis=axis, keepdims=True)) / T)
+        return e / (e.sum(axis=axis, keepdims=True) + eps)
+
+    return softmax
 
 
 @exercise(
@@ -786,9 +806,13 @@ class SoftmaxTemperature:
         return torch.softmax(torch.as_tensor(z, dtype=torch.float64) / T, dim=axis)
 
     cases = {
-        "values": [call(arrays([(5,), (3, 4), (3, 3), (2, 3, 4)], -4, 4)), call(np.array([0.5])), call(np.array([[3, 1, 0], [-2, 5, 5]]))],
-        "axis": [call(arrays([(3, 4), (3, 3), (2, 3, 4)], -4, 4), axis=st.sampled_from([0, 1])), call(normal((3, 3), 1.5, 5), axis=0), call(normal((2, 3, 4), 1.5, 6), axis=1)],
-        "temperature": [call(arrays([(5,), (3, 3)], -3, 3), T=st.sampled_from([0.1, 0.5, 2.0, 7.0])), call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5), call(np.array([2, 1, 0]), T=4.0)],
+        "values": group([call(arrays([(5,), (3, 4), (3, 3), (2, 3, 4)], -4, 4)), call(np.array([0.5])), call(np.array([[3, 1, 0], [-2, 5, 5]]))], **_TIGHT),
+        "axis": group(
+            [call(arrays([(3, 4), (3, 3), (2, 3, 4)], -4, 4), axis=st.sampled_from([0, 1])), call(normal((3, 3), 1.5, 5), axis=0), call(normal((2, 3, 4), 1.5, 6), axis=1)], **_TIGHT
+        ),
+        "temperature": group(
+            [call(arrays([(5,), (3, 3)], -3, 3), T=st.sampled_from([0.1, 0.5, 2.0, 7.0])), call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5), call(np.array([2, 1, 0]), T=4.0)], **_TIGHT
+        ),
         "stability": [
             call(arrays([(4,), (2, 3)], -1e4, 1e4)),
             call(np.array([1000.0, 1001.0, 999.0])),
@@ -818,14 +842,25 @@ class SoftmaxTemperature:
     def multiplied_by_temperature(z, axis=-1, T=1.0):
         return _softmax(z * T, axis)
 
-    @trap("Dividing the probabilities by T and normalising again cancels T. Temperature acts on the logits, before exp.")
-    def probabilities_divided(z, axis=-1, T=1.0):
+    @trap("T has no effect here: it is forgotten, or applied to the probabilities, where normalising again cancels it. Divide the logits by T, before exp.")
+    def without_effect_of_temperature(z, axis=-1, T=1.0):
         p = _softmax(z, axis) / T
         return p / p.sum(axis=axis, keepdims=True)
 
     @trap("After dividing the probabilities by T they no longer sum to 1. Divide the logits instead, before exp.")
     def divided_at_the_end(z, axis=-1, T=1.0):
         return _softmax(z, axis) / T
+
+    _epsilon = "An epsilon in the denominator makes the sums miss 1. None is needed: after subtracting the maximum the sum is at least 1."
+    epsilon_1e6 = trap(_epsilon)(_softmax_with_epsilon(1e-6))
+    epsilon_1e8 = trap(_epsilon)(_softmax_with_epsilon(1e-8))
+    epsilon_1e9 = trap(_epsilon)(_softmax_with_epsilon(1e-9))
+    epsilon_1e10 = trap(_epsilon)(_softmax_with_epsilon(1e-10))
+
+    @trap("The maximum of z is subtracted from z/T: for T ≠ 1 that is not the maximum of what you exponentiate. Shift first, then divide: (z − max)/T.")
+    def maximum_not_divided(z, axis=-1, T=1.0):
+        e = np.exp(z / T - z.max(axis=axis, keepdims=True))
+        return e / e.sum(axis=axis, keepdims=True)
 
     @trap("This always normalises the last axis. Pass `axis` on to max and sum.")
     def last_axis(z, axis=-1, T=1.0):
@@ -1425,6 +1460,8 @@ class Zigzag:
             call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
             call(np.array([[0.4, 0.5], [0.3, 0.5]]), np.array([0.0, 0.0])),
             call(np.array([[0.4, 0.5], [0.3, -0.5], [0.3, 0.1]]), np.array([0.0, 1.0, -2.0])),
+            call(np.array([[0.2, 0.9], [0.3, -0.5]]), np.array([1e-12, 1.0])),
+            call(np.array([[0.2, 1e-12], [0.3, -0.5], [-1e-12, -2.0]]), np.array([1.0, 1.0, -0.5])),
             call(np.empty((0, 3)), np.empty((0,))),
         ],
     }
@@ -1489,6 +1526,39 @@ class Zigzag:
             return 0.0
         g = delta[used, None] * H[used]
         return float((g != 0).mean())
+
+    _tiny = "Tiny is not zero: 1e−12 has a sign, whether it is a delta or a component. Compare with exactly 0, not with a threshold or np.isclose."
+
+    @trap(_tiny)
+    def tiny_delta_left_out(H, delta):
+        used = np.abs(delta) > 1e-8
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float(((g > 0).all(1) | (g < 0).all(1)).mean())
+
+    @trap(_tiny)
+    def tiny_component_without_sign(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float(((g > 1e-8).all(1) | (g < -1e-8).all(1)).mean())
+
+    @trap("Examples with a negative delta count too: the condition is delta ≠ 0, not delta > 0.")
+    def positive_delta_only(H, delta):
+        used = delta > 0
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float(((g > 0).all(1) | (g < 0).all(1)).mean())
+
+    @trap("The sign of a product does not say that all agree: two negative components make it positive. Ask for all > 0 or all < 0.")
+    def sign_of_the_product(H, delta):
+        used = delta != 0
+        if not used.any():
+            return 0.0
+        return float(((delta[used, None] * H[used]).prod(axis=1) > 0).mean())
 
     @right("per-example gradients")
     def per_example(H, delta):
@@ -1712,6 +1782,54 @@ def _run_once(net, x):
     return seen, out
 
 
+_NORMS = tuple(getattr(nn, name) for name in ("BatchNorm1d", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm1d") if hasattr(nn, name))
+
+
+def _straight_after(net, x, widths):
+    """Numbers of the hidden layers with no nonlinearity between them and the next nn.Linear. Normalization alone is none: it is taken out."""
+    modules, arrived, given = list(net.modules()), [], {}
+
+    def before(module, inputs):
+        arrived.append(inputs[0].clone())
+
+    def after(module, inputs, output):
+        return given[len(arrived)].clone() if len(arrived) in given else output
+
+    linears = [m for m in modules if isinstance(m, nn.Linear)]
+    hooks = [m.register_forward_pre_hook(before) for m in linears] + [m.register_forward_hook(after) for m in linears]
+    hooks += [m.register_forward_hook(lambda module, inputs, output: inputs[0]) for m in modules if isinstance(m, _NORMS)]
+
+    def next_input(k, z):
+        """What arrives at layer k + 1 when the output of layer k is z."""
+        arrived.clear()
+        given.clear()
+        given[k] = z
+        with torch.no_grad():
+            net(x)
+        return arrived[k]
+
+    def unbent(k, z, step):
+        here, up, down = (next_input(k, v) for v in (z, z + step, z - step))
+        return _rest(up + down - 2 * here, up - down) < 1e-3 or here.shape == z.shape and any(_rest_of_fit(z, here, axis) < 1e-3 for axis in (0, 1))
+
+    random = torch.Generator().manual_seed(4)
+    draws = [[torch.randn(len(x), width, generator=random) for _ in range(2)] for width in widths[:-1]]
+    found = [k for k, (z, step) in enumerate(draws, 1) if unbent(k, z, step)]
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _rest(part, whole):
+    return part.norm().item() / max(whole.norm().item(), 1e-30)
+
+
+def _rest_of_fit(z, h, axis):
+    """What a straight line through (z, h), one for each row or column, leaves of h: nothing, where only a normalization stands between."""
+    z, h = z - z.mean(axis, keepdim=True), h - h.mean(axis, keepdim=True)
+    return _rest(h - z * (z * h).sum(axis, keepdim=True) / (z * z).sum(axis, keepdim=True), h)
+
+
 def _start(submission, seed, depth=24, width=128):
     torch.manual_seed(seed)
     net = submission.make_classifier(20, depth, width, 5)
@@ -1722,12 +1840,10 @@ def _start(submission, seed, depth=24, width=128):
 def _outputs(submission, seed):
     net, x, _ = _start(submission, seed)
     seen, out = _run_once(net, x)
-    net = submission.make_classifier(20, 3, 32, 5).eval()
-    a, b = 3 * torch.randn(16, 20), 3 * torch.randn(16, 20)
-    with torch.no_grad():
-        bend = (net(a + b) - net(a) - net(b) + net(torch.zeros(16, 20))).norm() / (net(a) - net(b)).norm()
-    shapes = sorted(tuple(m.weight.shape) for m in net.modules() if isinstance(m, nn.Linear))
-    return {"same": bool(torch.equal(out, seen[-1][2])), "count": len(seen), "shapes": shapes, "bend": bend.item(), "sums": out.sum(1).tolist()}
+    small = submission.make_classifier(20, 3, 32, 5)
+    shapes = sorted(tuple(m.weight.shape) for m in small.modules() if isinstance(m, nn.Linear))
+    straight = _straight_after(net.eval(), x[:16], [o.shape[-1] for _, _, o in seen])
+    return {"same": bool(torch.equal(out, seen[-1][2])), "count": len(seen), "shapes": shapes, "straight": straight, "sums": out.sum(1).tolist()}
 
 
 def _signal(submission, seed):
@@ -1763,7 +1879,9 @@ def _accept_outputs(result, seed):
     if not result["same"]:
         probable = all(abs(s - 1) < 1e-4 for s in result["sums"])
         return "The rows sum to 1: these are probabilities, not logits." if probable else "The output is not that of the last nn.Linear: something follows it."
-    return result["bend"] > 1e-3 or "The network is affine: no nonlinearity is left between the layers."
+    if len(result["straight"]) == 24:
+        return "The network is affine: no nonlinearity is left between the layers."
+    return not result["straight"] or f"There is no nonlinearity after hidden layer {result['straight'][0]}."
 
 
 def _accept_signal(result, seed):
@@ -1786,16 +1904,16 @@ def _accept_learned(loss, seed):
     return loss < 0.1 or f"A net with 3 hidden layers does not memorize 32 examples: the loss stays at {loss:.2f}."
 
 
-def _mlp(activation, init=None, *end, keep_bias=False):
+def _mlp(activation, init=None, *end, keep_bias=False, bare=lambda k, depth: False):
     def make_classifier(d_in, depth, width, n_classes):
         layers, d = [], d_in
-        for _ in range(depth):
+        for k in range(1, depth + 1):
             linear = nn.Linear(d, width)
             if init:
                 init(linear.weight)
             if init and not keep_bias:
                 nn.init.zeros_(linear.bias)
-            layers += [linear, activation()]
+            layers += [linear] if bare(k, depth) else [linear, activation()]
             d = width
         return nn.Sequential(*layers, nn.Linear(d, n_classes), *(make() for make in end))
 
@@ -1842,12 +1960,27 @@ class FixClassifier:
     no_nonlinearity = trap("Without a nonlinearity the layers collapse into one affine map, however well the gradients flow. Put ReLU back between them.")(
         _mlp(nn.Identity, nn.init.xavier_normal_)
     )
-    relu_before_the_loss = trap("A ReLU after the last layer clips all negative logits to 0 and cuts their gradients. The output layer has no activation.")(_mlp(nn.ReLU, _he, nn.ReLU))
+    _bare = "One or more hidden layers have no nonlinearity after them: such a layer and the next collapse into one. Put one after EACH hidden layer, the first and the last included."
+    first_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k == 1))
+    last_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k == depth))
+    every_second_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k % 2 == 0))
+    all_but_one_bare = trap(_bare)(_mlp(nn.ReLU, nn.init.xavier_normal_, bare=lambda k, depth: k > 1))
+    _end = "An activation after the last layer bounds or clips the logits and cuts their gradients. The output layer has none."
+    relu_before_the_loss = trap(_end)(_mlp(nn.ReLU, _he, nn.ReLU))
+    tanh_before_the_loss = trap(_end)(_mlp(nn.ReLU, _he, nn.Tanh))
 
     gelu_with_he = right("GELU with He")(_mlp(nn.GELU, _he))
     leaky_relu = right("Leaky ReLU with its own gain")(_mlp(lambda: nn.LeakyReLU(0.1), lambda w: nn.init.kaiming_uniform_(w, a=0.1)))
     tanh_with_xavier = right("tanh with Xavier and gain 5/3")(_mlp(nn.Tanh, lambda w: nn.init.xavier_normal_(w, gain=5 / 3)))
     selu = right("SELU with variance 1/n")(_mlp(nn.SELU, lambda w: nn.init.normal_(w, std=w.shape[1] ** -0.5)))
+
+    @right("LayerNorm before GELU, in blocks")
+    def with_layer_norm(d_in, depth, width, n_classes):
+        sizes = [d_in] + [width] * depth
+        blocks = [nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.GELU()) for a, b in zip(sizes, sizes[1:])]
+        return nn.Sequential(*blocks, nn.Linear(width, n_classes))
+
+    in_place_relu = right("ReLU in place")(_mlp(lambda: nn.ReLU(inplace=True), _he))
 
     @right("BatchNorm before ReLU, as a class")
     def with_batch_norm(d_in, depth, width, n_classes):
