@@ -1000,8 +1000,15 @@ def module_output(*args):
     return module_step(*args)["y"]
 
 
-def module_gradients(*args):
-    return {k: v for k, v in module_step(*args).items() if k != "y"}
+def module_gradients(submission, x, weight, bias, dY, eps, momentum):
+    """Gradients of a training step, and of a fresh layer in eval mode."""
+    seen = {k: v for k, v in module_step(submission, x, weight, bias, dY, eps, momentum).items() if k != "y"}
+    layer = submission.BatchNorm1d(x.shape[1], eps=eps, momentum=momentum).to(x.dtype).eval()
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    if y.requires_grad:
+        (y * dY).sum().backward()
+    return {**seen, "x.grad in eval mode": x.grad, "weight.grad in eval mode": layer.weight.grad}
 
 
 def module_history(submission, modes, batches, eps, momentum):
@@ -1032,6 +1039,7 @@ def module_state(submission, x, momentum):
         "buffers": sorted(n for n, _ in layer.named_buffers()),
         "shapes": [list(fresh[k].shape) for k in sorted(fresh)],
         "fresh": [fresh[k].to(x.dtype) for k in sorted(fresh)],
+        "num_batches_tracked is an integer": not torch.as_tensor(layer.num_batches_tracked).is_floating_point(),
         "reloaded": twin.eval()(x),
         "reloaded into torch": theirs.eval()(x),
     }
@@ -1134,7 +1142,10 @@ class BatchNormModule:
         "dtype and device": group(call(3, "float64"), call(2, "float32"), probe=module_places, rtol=1e-4, atol=1e-5),
     }
 
-    @trap("The running statistics are plain attributes: state_dict() forgets them, and .to() leaves them behind. Use register_buffer.")
+    @trap(
+        "state_dict() forgets the running statistics. Plain attributes, which .to() leaves behind too, and persistent=False do that: "
+        "use register_buffer as it comes."
+    )
     class plain_attributes(TorchModule):
         def keep(self, c):
             self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
@@ -1172,6 +1183,22 @@ class BatchNormModule:
     class detached_statistics(TorchModule):
         def statistics(self, x):
             return x.detach().mean(0), x.detach().var(0, correction=0)
+
+    @trap("The mean carries gradients, the variance is cut out of the graph. The variance depends on x too: let its gradient through.")
+    class detached_variance(TorchModule):
+        def statistics(self, x):
+            return x.mean(0), x.detach().var(0, correction=0)
+
+    @trap("In eval mode the layer cuts the graph, so that no gradient reaches x. Eval mode freezes the statistics, not the gradients.")
+    class no_gradient_in_eval(TorchModule):
+        def forward(self, x):
+            return super().forward(x if self.training else x.detach())
+
+    @trap("num_batches_tracked is a float. torch's is an integer, and .half() leaves it alone: register torch.tensor(0).")
+    class counts_in_float(TorchModule):
+        def keep(self, c):
+            super().keep(c)
+            self.num_batches_tracked = torch.tensor(0.0)
 
     @trap("The running statistics keep the graph of every batch: memory grows with each step. Update them under torch.no_grad().")
     class buffers_with_a_graph(TorchModule):
@@ -1996,14 +2023,19 @@ def norms_of(submission, name, groups, seed):
     """Type, groups and channels of every norm, by its name in the model."""
     model = submission.batchnorm_to_groupnorm(detector(name, seed), groups)
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
-    return {n: [type(m).__name__, getattr(m, "num_groups", 0)] for n, m in model.named_modules() if isinstance(m, kinds)}
+    seen = {n: [type(m).__name__, getattr(m, "num_groups", 0)] for n, m in model.named_modules() if isinstance(m, kinds)}
+    modes = {}
+    for mode in (True, False):
+        model = submission.batchnorm_to_groupnorm(detector(name, seed).train(mode), groups)
+        modes[f"arrives with training={mode}"] = {n: m.training for n, m in model.named_modules() if not isinstance(m, nn.GroupNorm)}
+    return {"norms": seen, "training flags of all other modules": modes}
 
 
 def affine_of(submission, name, groups, seed):
     """All parameters by name, those of the new layers apart."""
     model = submission.batchnorm_to_groupnorm(detector(name, seed), groups)
     new = {n for n, m in model.named_modules() if isinstance(m, nn.GroupNorm)}
-    seen = {"GroupNorm": {}, "other": {}}
+    seen = {"GroupNorm": {}, "other": {}, "requires_grad": {n: p.requires_grad for n, p in model.named_parameters()}}
     for n, p in model.named_parameters():
         seen["GroupNorm" if n.rpartition(".")[0] in new else "other"][n] = p.detach()
     return seen
@@ -2064,7 +2096,8 @@ class BatchNormToGroupNorm:
         return to_group_norm(model, groups, copies=False)
 
     @trap(
-        "You take the greatest common divisor. Asked for is the largest number up to `groups` that divides the channels: 6, not 4, for 12 and 8."
+        "You take the greatest common divisor, or a power of two. Asked for is the largest number up to `groups` that divides the channels: "
+        "6, not 4, for 12 and 8."
     )
     def common_divisor(model, groups):
         return to_group_norm(model, groups, number=lambda c, groups: int(np.gcd(c, groups)))
@@ -2084,6 +2117,26 @@ class BatchNormToGroupNorm:
     @trap("`groups` is the number of groups; you take it as their size. GroupNorm's first argument is the number.")
     def groups_as_size(model, groups):
         return to_group_norm(model, groups, number=lambda c, groups: c // next(g for g in range(min(groups, c), 0, -1) if c % g == 0))
+
+    @trap("The model comes back in another mode. Its training flags are among what stays as it is: call neither eval() nor train().")
+    def leaves_it_in_eval(model, groups):
+        return to_group_norm(model, groups).eval()
+
+    @trap("The new layers are frozen. The detector is to be trained: weight and bias of each GroupNorm need requires_grad=True.")
+    def freezes_the_new_layers(model, groups):
+        model = to_group_norm(model, groups)
+        for m in model.modules():
+            if isinstance(m, nn.GroupNorm):
+                m.requires_grad_(False)
+        return model
+
+    @trap("weight is copied, bias is not. Copy the learned shift too.")
+    def forgets_the_bias(model, groups):
+        model = to_group_norm(model, groups)
+        for m in model.modules():
+            if isinstance(m, nn.GroupNorm):
+                nn.init.zeros_(m.bias)
+        return model
 
     @right("by name, on a copy")
     def by_name(model, groups):
@@ -2148,6 +2201,11 @@ def picks_a_function(kind, X):
         "pairs of rows": lambda x: torch.cat([pair + 0.1 * pair.sum(0) for pair in x.split(2)]),
         "running totals": lambda x: x.cumsum(0),
         "only the last row": lambda x: torch.cat([x[:-1], x[-1:] + (len(x) - 1) * 0.1]),
+        "adds here, subtracts there": lambda x: torch.cat([x[:, :1] + x[:, :1].mean(), x[:, 1:2] - x[:, :1].mean(), x[:, 2:]], 1),
+        "one entry of many": lambda x: torch.cat([x.repeat(1, 50), x[:, :1] + 3e-9 * (len(x) > 1)], 1),
+        "all but the first column": lambda x: torch.cat([x[:, :1], x[:, 1:] - x[:, 1:].mean(0)], 1),
+        "large numbers": lambda x: 1e6 + x + 1e-7 * (len(x) - 1),
+        "reads the next row": lambda x: torch.cat([x[:-1] + 0.5 * x[1:], x[-1:]]),
     }
     return plain[kind]
 
@@ -2177,6 +2235,11 @@ NO = [
     "running totals",
     "pairs of rows",
     "only the last row",
+    "adds here, subtracts there",
+    "one entry of many",
+    "all but the first column",
+    "large numbers",
+    "reads the next row",
 ]
 
 
@@ -2185,6 +2248,16 @@ def as_rows(f, X, rows):
         try:
             together = f(X)
             return all(torch.allclose(together[i], f(X[i : i + 1])[0], rtol=0, atol=1e-9) for i in rows)
+        except ValueError:
+            return False
+
+
+def by_rule(f, X, rule, size=1):
+    """Like `as_rows`, with another comparison, or with slices of another size. Not for probes."""
+    with torch.no_grad():
+        try:
+            together = f(X)
+            return all(bool(rule(f(X[i : i + size])[0], together[i])) for i in range(len(X)))
         except ValueError:
             return False
 
@@ -2213,7 +2286,7 @@ class BatchIndependence:
         ],
     }
 
-    @trap("You compare the first row only. A function may leave row 0 alone and change the others: compare each row.")
+    @trap("You do not compare every row. A function may leave the rows you look at alone and change the others: compare each one.")
     def first_row_only(f, X):
         return as_rows(f, X, [0])
 
@@ -2221,7 +2294,10 @@ class BatchIndependence:
     def last_row_only(f, X):
         return as_rows(f, X, [len(X) - 1])
 
-    @trap("You call f twice on the same batch. Equal results only show that f is deterministic: pass single rows X[i:i+1].")
+    @trap(
+        "You call f on whole batches only. The same batch again, or reordered, shows that f is deterministic or does not mind the order: "
+        "pass single rows X[i:i+1]."
+    )
     def calls_twice(f, X):
         with torch.no_grad():
             return torch.allclose(f(X), f(X), rtol=0, atol=1e-9)
@@ -2263,6 +2339,26 @@ class BatchIndependence:
                 return all(torch.allclose(together[i], f(X[i : i + 1])[0]) for i in range(len(X)))
             except ValueError:
                 return False
+
+    @trap("You add the differences up before you take absolute values, so that they can cancel. Compare each entry.")
+    def sum_of_differences(f, X):
+        return by_rule(f, X, lambda a, b: (a - b).sum().abs() <= 1e-9)
+
+    @trap("You average the differences: one wrong entry among many disappears in the mean. The tolerance holds for each entry.")
+    def mean_of_differences(f, X):
+        return by_rule(f, X, lambda a, b: (a - b).abs().mean() <= 1e-9)
+
+    @trap("You compare the first entry of each row only. Compare all of them.")
+    def first_entry_only(f, X):
+        return by_rule(f, X, lambda a, b: (a.flatten()[0] - b.flatten()[0]).abs() <= 1e-9)
+
+    @trap("Your tolerance grows with the numbers. The task says 1e-9, absolute: rtol=0.")
+    def relative_tolerance(f, X):
+        return by_rule(f, X, lambda a, b: ((a - b).abs() <= 1e-9 * (1 + b.abs())).all())
+
+    @trap("You pass two rows, X[i:i+2]. A row that reads its neighbour looks independent then: pass X[i:i+1].")
+    def slices_of_two(f, X):
+        return by_rule(f, X, lambda a, b: torch.allclose(a, b, rtol=0, atol=1e-9), size=2)
 
     @right("all single rows put together")
     def put_together(f, X):
@@ -2478,12 +2574,14 @@ class FixTrainEval:
 
 def run_head(submission, sizes, modes, seed):
     """Train a head on a frozen backbone; losses and what became of both."""
-    backbone = weights_for(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU()).double(), seed)
+    inner = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU())
+    backbone = weights_for(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.4), inner).double(), seed)
     head = weights_for(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).double(), seed + 1)
     with torch.no_grad():
         backbone[1].running_mean.copy_(torch.linspace(-1, 1, 6))
         backbone[1].running_var.copy_(torch.linspace(0.5, 2, 6))
     backbone.train(modes[0]), head.train(modes[1])
+    torch.manual_seed(seed)  # for those who leave Dropout on
     opt = torch.optim.SGD(head.parameters(), lr=0.3)
     losses = submission.train_head(backbone, head, labelled(sizes, seed), opt)
     return backbone, head, [float(v) for v in losses]
@@ -2493,6 +2591,7 @@ def backbone_after(submission, *case):
     backbone, _, losses = run_head(submission, *case)
     grads = [p.grad is not None and bool((p.grad != 0).any()) for p in backbone.parameters()]
     state = {"running_mean": backbone[1].running_mean, "running_var": backbone[1].running_var, "weight": backbone[0].weight.detach()}
+    state["running_mean of the block inside"] = backbone[4][1].running_mean
     return {"losses": losses, **state, "gradients in the backbone": any(grads)}
 
 
@@ -2564,7 +2663,10 @@ class FixFrozenBackbone:
     def backbone_with_gradients(backbone, head, batches, opt):
         return head_with(backbone, head, batches, opt, freeze=False)
 
-    @trap("With momentum 0 the buffers stand still, but train mode still normalizes with the batch. Call backbone.eval().")
+    @trap(
+        "The buffers end where they began (momentum 0, or put back at the end), but train mode still normalizes with the batch. "
+        "Call backbone.eval()."
+    )
     def momentum_zero(backbone, head, batches, opt):
         for m in backbone.modules():
             if is_batch_norm(m):
@@ -2590,12 +2692,27 @@ class FixFrozenBackbone:
             losses.append(float(loss))
         return losses
 
-    @right("only the BatchNorm layers in eval mode")
-    def only_the_norms(backbone, head, batches, opt):
+    @trap("Only the BatchNorm layers are in eval mode. Dropout still drops features of the frozen backbone: call backbone.eval().")
+    def freezes_batch_norm_only(backbone, head, batches, opt):
         nn.Sequential(backbone, head).train()
         for m in backbone.modules():
-            if isinstance(m, nn.BatchNorm1d):
+            if is_batch_norm(m):
                 m.eval()
+        return head_with(backbone, head, batches, opt, modes=(None, None))
+
+    @trap("You reach the backbone's top level only; a BatchNorm inside a block is still in train mode. backbone.eval() goes all the way down.")
+    def top_level_only(backbone, head, batches, opt):
+        nn.Sequential(backbone, head).train()
+        for m in backbone.children():
+            if is_batch_norm(m) or isinstance(m, nn.Dropout):
+                m.eval()
+        return head_with(backbone, head, batches, opt, modes=(None, None))
+
+    @right("every module of the backbone by hand")
+    def module_by_module(backbone, head, batches, opt):
+        head.train()
+        for m in backbone.modules():
+            m.training = False
         return head_with(backbone, head, batches, opt, modes=(None, None))
 
 

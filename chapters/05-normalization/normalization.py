@@ -322,10 +322,10 @@ assert np.array_equal(_layer.running_mean, _before), "eval mode moves nothing"
 #
 # Write `class BatchNorm1d(nn.Module)` with `__init__(self, num_features, eps=1e-5, momentum=0.1)` and `forward(self, x)` for `x` of shape $(N, C)$.
 #
-# - Parameters `weight` (ones) and `bias` (zeros), buffers `running_mean` (zeros) and `running_var` (ones), each of shape $(C,)$, and the buffer `num_batches_tracked` (an integer scalar, starts at 0).
+# - Parameters `weight` (ones) and `bias` (zeros), buffers `running_mean` (zeros) and `running_var` (ones), each of shape $(C,)$, and the buffer `num_batches_tracked` (an integer scalar, starts at 0, stays an integer).
 #   So a `state_dict()` can be loaded into `nn.BatchNorm1d` and back.
 # - Train mode (`self.training`, $N\ge2$): batch statistics, population variance for the output, unbiased variance for the buffer, `momentum` is the weight of the new batch; `num_batches_tracked` grows by 1. Eval mode ($N\ge1$): running statistics, nothing moves.
-# - Gradients flow through the batch's mean and variance. The running statistics carry no graph.
+# - Gradients flow through the batch's mean and variance; in eval mode too they reach `x`, `weight` and `bias`. The running statistics carry no graph.
 # - The layer follows `.to(dtype)` and `.to(device)`: output and buffers have the layer's dtype and device. Name no device or dtype in `forward`, and stay in torch there: no NumPy, no `.item()`.
 # - No ready-made normalization, and no subclass of one.
 #
@@ -672,7 +672,8 @@ assert np.allclose(group_norm(_x, 4, np.ones(4), np.arange(4.0)).ravel(), np.ara
 #
 # - The number of groups is the largest number that is at most `groups` and divides the layer's channels: 12 channels and `groups=8` give 6, 10 channels give 5, 7 channels give 7.
 # - The new layer keeps the learned scale and shift: copy `weight` and `bias` (every BatchNorm here has them).
-# - Everything else stays as it is, `nn.BatchNorm1d` included. Names within the model stay the same.
+# - Everything else stays as it is: `nn.BatchNorm1d`, the names within the model, the mode (`training`) of all its modules. The new layers are to be trained like the rest (`requires_grad`).
+# - All models are float32, and both kinds of layer have torch's default `eps`: nothing but `weight` and `bias` has to be carried over.
 # - `model` is a container, not itself a BatchNorm. Return the model; changing it in place is fine.
 #
 # <details><summary>Hint 1</summary><code>named_children()</code> shows one level. What do you do with a child that has children?</details>
@@ -886,7 +887,7 @@ assert _flags[3:] == ["train", "train", "eval"], f"modes of epoch 2: {_flags[3:]
 # `train_head(backbone, head, batches, opt)`.
 #
 # - `batches`: list of pairs `(X, y)` with at least 2 samples; the loss is the mean cross-entropy of `head(backbone(X))`; one optimizer step per batch, in order. `opt` holds the head's parameters.
-# - The backbone must compute what it computes in eval mode, and nothing of it may change: no weight, no buffer; no gradients for its parameters either. The head is trained in train mode. Both may arrive in any mode.
+# - The backbone may hold any layers, at any depth: Dropout, blocks with a BatchNorm inside. It must compute what it computes in eval mode, and nothing of it may change: no weight, no buffer; no gradients for its parameters either. The head is trained in train mode. Both may arrive in any mode.
 # - Return the loss of each step, a list of floats.
 #
 # <details><summary>Hint 1</summary>Print <code>backbone.state_dict()</code> before and after. Which entries moved?</details>
