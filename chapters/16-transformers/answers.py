@@ -69,6 +69,20 @@ def qkv(B, H, T, S, d, e, seed, scale=1.0, dtype=torch.float64):
     )
 
 
+# allowed scores near -20000, spread by a few units: a finite fill lies far above them
+FAR_BELOW = (
+    torch.full((1, 1, 2, 4), -200.0, dtype=torch.float64),
+    t(1, 1, 3, 4, seed=7, scale=0.005) + 50,
+    t(1, 1, 3, 2, seed=8),
+)
+# allowed scores near 0 beside a forbidden one of +5000
+ONE_LOUD = (
+    torch.ones(1, 1, 3, 4, dtype=torch.float64),
+    t(1, 1, 4, 4, seed=9) + 2500.0 * torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)[:, None],
+    t(1, 1, 4, 2, seed=10),
+)
+
+
 def holes(*shape, empty, seed=0):
     mask = allowed(*shape, seed=seed)
     mask[..., empty, :] = False
@@ -110,6 +124,8 @@ class Sdpa:
             call(*qkv(1, 2, 3, 5, 4, 3, 31, scale=40.0)),
             call(torch.full((1, 1, 2, 4), -50.0, dtype=torch.float64), t(1, 1, 3, 4, seed=3).abs() + 40, t(1, 1, 3, 2, seed=4)),
             call(torch.full((1, 1, 2, 4), 50.0, dtype=torch.float64), t(1, 1, 3, 4, seed=5, scale=0.01) + 40, t(1, 1, 3, 2, seed=6)),
+            call(*FAR_BELOW, mask=torch.tensor([[True, False, True], [False, True, True]])),
+            call(*ONE_LOUD, mask=torch.tensor([[True, False, True, True]])),
         ],
         "gradients": group(
             [call(*qkv(2, 2, 3, 4, 5, 3, 41)), call(*qkv(1, 2, 4, 4, 3, 4, 42)), call(*qkv(1, 2, 4, 4, 3, 5, 43), tril(4))],
@@ -178,6 +194,21 @@ class Sdpa:
         w = masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, mask, fill=-1e9)
         return w @ v, w
 
+    @trap("A finite fill is not below every score: where the allowed ones are lower still, forbidden keys take the weight. Use -inf.")
+    def fill_not_low_enough(q, k, v, mask=None):
+        w = masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, mask, fill=-1e4)
+        if mask is not None:
+            w = w * mask
+        return w @ v, w
+
+    @trap("Masked after the softmax and renormalised: one large forbidden score leaves 0/0 for the rest. Mask the scores, before the softmax.")
+    def renormalised(q, k, v, mask=None):
+        w = torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, -1)
+        if mask is not None:
+            w = w * mask
+            w = w / w.sum(-1, keepdim=True).clamp(min=1e-30)
+        return w @ v, w
+
     @trap("exp overflows for large scores and inf/inf is NaN. Subtract the row maximum first, or use torch.softmax.")
     def no_maximum(q, k, v, mask=None):
         e = torch.exp(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5)
@@ -207,7 +238,8 @@ class Sdpa:
     def by_hand(q, k, v, mask=None):
         s = (q / q.shape[-1] ** 0.5) @ k.mT
         m = torch.ones_like(s, dtype=torch.bool) if mask is None else mask.expand_as(s)
-        e = torch.exp(s - s.amax(-1, keepdim=True)) * m
+        s = s.masked_fill(~m, -INF)
+        e = torch.exp(s - s.amax(-1, keepdim=True).clamp(min=-1e30))
         w = e / e.sum(-1, keepdim=True).clamp(min=1e-300 if s.dtype == torch.float64 else 1e-38)
         return torch.einsum("bhts,bhse->bhte", w, v), w
 
@@ -2675,7 +2707,8 @@ def online_causal(q, k, v):
 
 
 def einsum_causal(q, k, v):
-    e = np.exp(np.einsum("id,jd->ij", q, k) / np.sqrt(np.shape(q)[1])) * np.tri(len(q))
+    s = np.where(np.tri(len(q)) > 0, np.einsum("id,jd->ij", q, k) / np.sqrt(np.shape(q)[1]), -np.inf)
+    e = np.exp(s - s.max(1, keepdims=True))
     return np.einsum("ij,je->ie", e, v) / e.sum(1)[:, None]
 
 

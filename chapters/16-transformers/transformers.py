@@ -97,8 +97,9 @@ explore(demos.attention_map, alt="Attention weights of a seven-word sentence, an
 #
 # - `q` (B, H, T, d), `k` (B, H, S, d), `v` (B, H, S, e): torch tensors. `out` is (B, H, T, e), `weights` (B, H, T, S), both in the dtype of `q`.
 # - `mask`: boolean tensor that broadcasts to (B, H, T, S). **True means: may attend.** Forbidden keys get weight exactly 0.
+#   The scores of forbidden keys change nothing, however large they are.
 # - A row with no allowed key gives weights 0 and output 0, not `nan`.
-# - Scores of several thousand must not overflow. Gradients flow to `q`, `k` and `v`.
+# - Scores of either sign and up to 50,000 in size must neither overflow nor lose to a masked key. Gradients flow to `q`, `k` and `v`.
 # - Not allowed: `F.scaled_dot_product_attention`, `nn.MultiheadAttention` and its functional form.
 #
 # One query `[2.0]`, keys `[1.0]` and `[0.0]`, values `[10.0]` and `[0.0]`: scores 2 and 0, weights 0.881 and 0.119, output 8.81.
