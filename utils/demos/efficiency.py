@@ -78,6 +78,12 @@ def digits_net():
     return [(m.weight.detach().numpy().astype(float), m.bias.detach().numpy().astype(float)) for m in net if isinstance(m, nn.Linear)]
 
 
+@cache
+def _test_digits():
+    _, _, x, y = data.digits(dtype=np.float64)
+    return x, y
+
+
 def _forward(layers, x):
     for i, (w, b) in enumerate(layers):
         x = x @ w.T + b
@@ -87,7 +93,7 @@ def _forward(layers, x):
 
 def quantized_digits(bits, per_row=False, only=None):
     """Test accuracy, bytes of the weights, and relative output error of the digits net at `bits` bits (all layers, or only one)."""
-    _, _, x, y = data.digits(dtype=np.float64)
+    x, y = _test_digits()
     layers = digits_net()
     rounded = [(absmax_quantize(w, bits, per_row)[0] if only in (None, i) else w, b) for i, (w, b) in enumerate(layers)]
     exact, out = _forward(layers, x), _forward(rounded, x)
