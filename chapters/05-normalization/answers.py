@@ -361,6 +361,10 @@ class RMSNormExercise:
     def over_everything(x, gamma, eps=1e-6):
         return gamma * x / np.sqrt((x**2).mean() + eps)
 
+    @trap("The numerator is centred, the denominator is not. RMSNorm subtracts no mean anywhere: x over the root of mean(x^2).")
+    def centred_numerator(x, gamma, eps=1e-6):
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
+
     @right("through the Euclidean norm")
     def through_the_norm(x, gamma, eps=1e-6):
         d = x.shape[-1]
@@ -518,6 +522,11 @@ class BatchNormTrain:
         var = (1 - momentum) * running_var + momentum * x.var(0, ddof=1)
         return gamma * (x - mean) / np.sqrt(var + eps) + beta, mean, var
 
+    @trap("You normalize with the OLD running statistics. In training the batch's own mean and variance normalize.")
+    def normalizes_with_old(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - running_mean) / np.sqrt(running_var + eps) + beta
+        return y, (1 - momentum) * running_mean + momentum * x.mean(0), (1 - momentum) * running_var + momentum * x.var(0, ddof=1)
+
     @trap("running_var collects standard deviations in your code. Average the variances.")
     def stores_std(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
         mean, var = x.mean(0), x.var(0)
@@ -662,6 +671,20 @@ class BatchNormRunning:
         outputs, *_ = run_bn(batches, x_eval, momentum, eps)
         mean, var = np.mean([b.mean(0) for b in batches], 0), np.mean([b.var(0, ddof=1) for b in batches], 0)
         return outputs, (x_eval - mean) / np.sqrt(var + eps), mean, var
+
+    @trap("Your training outputs are normalized with the running statistics. In training each batch is normalized with its own.")
+    def running_statistics_in_training(batches, x_eval, momentum, eps):
+        outputs, mean, var = [], np.zeros(x_eval.shape[1]), np.ones(x_eval.shape[1])
+        for x in batches:
+            mean, var = (1 - momentum) * mean + momentum * x.mean(0), (1 - momentum) * var + momentum * x.var(0, ddof=1)
+            outputs.append((x - mean) / np.sqrt(var + eps))
+        return outputs, (x_eval - mean) / np.sqrt(var + eps), mean, var
+
+    @trap("Your running statistics start with those of the first batch. They start at mean 0 and variance 1, and the first batch moves them.")
+    def starts_with_the_first_batch(batches, x_eval, momentum, eps):
+        first = batches[0]
+        outputs, *rest = run_bn(batches[1:], x_eval, momentum, eps, start=(first.mean(0), first.var(0, ddof=1)))
+        return [(first - first.mean(0)) / np.sqrt(first.var(0) + eps), *outputs], *rest
 
     @right("the average unrolled: weights momentum * (1 - momentum)^k")
     def unrolled(batches, x_eval, momentum, eps):
@@ -938,6 +961,26 @@ class BatchNorm2dClass:
     class gamma_along_the_width(NumpyBatchNorm2d):
         def apply(self, x, mean, var):
             return self.gamma * (x - mean[:, None, None]) / np.sqrt(var[:, None, None] + self.eps) + self.beta
+
+    @trap("Each image is normalized with statistics of its own: that is InstanceNorm. A channel's mean and variance run over N, H and W.")
+    class image_by_image(NumpyBatchNorm2d):
+        def __call__(self, x):
+            if not self.training:
+                return self.apply(x, self.running_mean, self.running_var)
+            self.update(x, *self.statistics(x))
+            return np.concatenate([self.apply(one[None], *self.statistics(one[None])) for one in x])
+
+    @trap("The layer ignores the eps and momentum that __init__ gets. Keep them as attributes and use them.")
+    class ignores_its_arguments(NumpyBatchNorm2d):
+        def __init__(self, C, eps=1e-5, momentum=0.1):
+            super().__init__(C)
+
+    @trap("gamma and beta are missing in eval mode. They scale and shift in both modes.")
+    class no_affine_in_eval(NumpyBatchNorm2d):
+        def __call__(self, x):
+            if self.training:
+                return super().__call__(x)
+            return (x - self.running_mean[:, None, None]) / np.sqrt(self.running_var[:, None, None] + self.eps)
 
     @right("channel by channel")
     class channel_by_channel:
@@ -1251,6 +1294,13 @@ class BatchNormModule:
             self.running_var = self.momentum * self.running_var + (1 - self.momentum) * x.var(0)
             self.num_batches_tracked += 1
 
+    @trap("num_batches_tracked counts in eval mode too. Add 1 in train mode only.")
+    class counts_in_eval(TorchModule):
+        def forward(self, x):
+            if not self.training:
+                self.num_batches_tracked += 1
+            return super().forward(x)
+
     @right("buffers updated in place, scale and shift folded")
     class folded(nn.Module):
         def __init__(self, num_features, eps=1e-5, momentum=0.1):
@@ -1415,6 +1465,25 @@ class BatchNormBackward:
         d = dY * gamma
         dx = (d - d.mean(1, keepdims=True) - xhat * (d * xhat).mean(1, keepdims=True)) / std
         return dx, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("Your variance divides by n - 1. The forward pass uses the population variance, and so does its gradient.")
+    def sample_variance(dY, x, gamma, eps=1e-5):
+        std = np.sqrt(x.var(0, ddof=1) + eps)
+        xhat, d = (x - x.mean(0)) / std, dY * gamma
+        return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("eps is ignored. It stands under the root in xhat and in the factor of dx.")
+    def ignores_eps(dY, x, gamma, eps=1e-5):
+        with np.errstate(all="ignore"):
+            xhat, std = pieces(x, 0.0)
+            d = dY * gamma
+            return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("dgamma contains gamma. y = gamma * xhat + beta, so dgamma is the sum of dY * xhat, without gamma.")
+    def gamma_in_dgamma(dY, x, gamma, eps=1e-5):
+        xhat, std = pieces(x, eps)
+        d = dY * gamma
+        return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (d * xhat).sum(0), dY.sum(0)
 
     @right("the computation graph, node by node")
     def node_by_node(dY, x, gamma, eps=1e-5):
@@ -1856,7 +1925,9 @@ def count_parameters(submission, name, seed):
 def biases_left(submission, name, seed):
     model = submission.drop_redundant_bias(trained(name, seed))
     left = [None if m.bias is None else m.bias for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-    return {"biases": left, "parameters": count_parameters(submission, name, seed)}
+    arrives = {f"arrives with training={mode}": trained(name, seed).train(mode) for mode in (True, False)}
+    modes = {k: [m.training for m in submission.drop_redundant_bias(model).modules()] for k, model in arrives.items()}
+    return {"biases": left, "parameters": count_parameters(submission, name, seed), "training flags": modes}
 
 
 def eval_outputs(submission, name, seed):
@@ -1953,6 +2024,18 @@ class DropBias:
             model, condition=lambda layers, i: isinstance(layers[i], nn.Conv2d) and i + 1 < len(layers) and is_batch_norm(layers[i + 1])
         )
 
+    @trap("You forget that a layer may have come without a bias: layer.bias is None then, and there is nothing to subtract.")
+    def forgets_missing_biases(model):
+        for layer, norm in zip(model, model[1:]):
+            if isinstance(layer, (nn.Linear, nn.Conv2d)) and is_batch_norm(norm):
+                norm.running_mean -= layer.bias.detach()
+                layer.bias = None
+        return model
+
+    @trap("The model comes back in another mode. Its training flags stay as they are: call neither eval() nor train().")
+    def leaves_it_in_eval(model):
+        return drop(model).eval()
+
     @right("a new model, from a deep copy")
     def on_a_copy(model):
         model = copy.deepcopy(model)
@@ -1977,7 +2060,7 @@ class DropBias:
                 following.running_mean -= m.bias.data
                 m.bias = None
             out.append(m)
-        return nn.Sequential(*out[: len(modules) - 1])
+        return nn.Sequential(*out[: len(modules) - 1]).train(model.training)
 
 
 # ------------------------------------------------------------------------------------------------------------ BatchNorm to GroupNorm
@@ -2137,6 +2220,12 @@ class BatchNormToGroupNorm:
             if isinstance(m, nn.GroupNorm):
                 nn.init.zeros_(m.bias)
         return model
+
+    @trap("You go down two levels only; a BatchNorm deeper inside is left. Recurse, or walk through named_modules().")
+    def two_levels_only(model, groups):
+        for child in model.children():
+            to_group_norm(child, groups, deep=False)
+        return to_group_norm(model, groups, deep=False)
 
     @right("by name, on a copy")
     def by_name(model, groups):
@@ -2787,6 +2876,21 @@ class FixCancellation:
     def larger_eps(x, gamma, beta, eps=1e-5):
         return one_pass(x, gamma, beta, 1.0, lambda var: np.maximum(var, 0))
 
+    @trap("The variance is right, but eps is larger than asked for, so that tokens of small spread come out too small. Use eps as given.")
+    def raised_eps(x, gamma, beta, eps=1e-5):
+        centred = x - x.mean(-1, keepdims=True)
+        return gamma * centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + max(eps, 1e-3)) + beta
+
+    @trap("You go to float64 after squaring: the digits are lost by then. Convert x first, or subtract the mean before you square.")
+    def wide_after_squaring(x, gamma, beta, eps=1e-5):
+        mean = x.mean(-1, keepdims=True)
+        var = (x * x).astype(np.float64).mean(-1, keepdims=True) - mean.astype(np.float64) ** 2
+        return gamma * (x - mean) / np.sqrt(np.maximum(var, 0) + eps) + beta
+
+    @trap("You shift by one mean of the whole array. Tokens far from it still lose their digits: subtract each token's own mean.")
+    def shifted_by_the_global_mean(x, gamma, beta, eps=1e-5):
+        return one_pass(x - x.mean(), gamma, beta, eps, lambda var: np.maximum(var, 0))
+
     @right("in double precision")
     def in_double(x, gamma, beta, eps=1e-5):
         wide = x.astype(np.float64)
@@ -2865,8 +2969,10 @@ def own_answer(x, gamma, beta, mean, var, training, momentum, eps):
     return y, (1 - momentum) * mean + momentum * x.mean(0), (1 - momentum) * var + momentum * x.var(0, ddof=1)
 
 
-def agree(batch_norm, entries=(0, 1, 2), modes=(True, False), momentum=0.3, eps=0.2, exact=False):
+def agree(batch_norm, entries=(0, 1, 2), modes=(True, False), momentum=0.3, eps=0.2, exact=False, plain=False, tolerance=1e-8):
     problem = sample_problem()
+    if plain:
+        problem = problem[0], np.ones(3), np.zeros(3), *problem[3:]
     for training in modes:
         got = batch_norm(*problem, training, momentum, eps)
         want = own_answer(*problem, training, momentum, eps)
@@ -2874,7 +2980,7 @@ def agree(batch_norm, entries=(0, 1, 2), modes=(True, False), momentum=0.3, eps=
             if exact:
                 assert (np.asarray(got[i]) == want[i]).all()
             else:
-                assert np.allclose(got[i], want[i], rtol=1e-6, atol=1e-8)
+                assert np.allclose(got[i], want[i], rtol=1e-6, atol=tolerance)
 
 
 @exercise(
@@ -2919,7 +3025,18 @@ class TestBatchNorm:
     def defaults_only(batch_norm):
         agree(batch_norm, momentum=0.1, eps=1e-5)
 
-    @trap("Your check demands equal bits and rejects right implementations that round differently. Compare with a tolerance.")
+    @trap("Your check uses gamma 1 and beta 0 only, so missing or exchanged scale and shift pass. Choose other values.")
+    def plain_affine_only(batch_norm):
+        agree(batch_norm, plain=True)
+
+    @trap("Your tolerance is so wide that real mistakes fit in. 1e-6 is enough for right implementations that round differently.")
+    def loose_tolerance(batch_norm):
+        agree(batch_norm, tolerance=0.5)
+
+    @trap(
+        "Your check rejects right implementations: it asks for exact equality, or your own reference is wrong (is the stored variance "
+        "unbiased?). Try it on torch's first."
+    )
     def exact_equality(batch_norm):
         problem = sample_problem(1, n=7)
         for training in (True, False):

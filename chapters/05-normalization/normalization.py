@@ -510,7 +510,7 @@ assert np.allclose(_dbeta, 1.0), "dbeta is the sum of dY"
 # - A bias is redundant if its layer is an `nn.Linear` or `nn.Conv2d` and the **very next** layer of the Sequential is an `nn.BatchNorm1d` or `nn.BatchNorm2d`. All other biases stay: also those before LayerNorm or GroupNorm, or before an activation.
 # - Removed means `layer.bias is None`. A layer may have come without a bias.
 # - Outputs stay the same in train mode **and** in eval mode. Every BatchNorm of the model keeps running statistics; it may come without affine parameters.
-# - Return an `nn.Sequential` with the layers in the same order and the same dtype; changing the given model in place is fine.
+# - Return an `nn.Sequential` with the layers in the same order, the same dtype and the same mode (`training`); changing the given model in place is fine.
 #
 # <details><summary>Hint 1</summary>The running mean was collected with the bias in its inputs. What would it be without?</details>
 # <details><summary>Hint 2</summary><code>running_mean -= bias</code>, then <code>layer.bias = None</code>. In train mode nothing has to be made up.</details>
@@ -707,10 +707,10 @@ assert (_new[1].weight == 3).all(), "the learned scale is lost"
 # %% [markdown]
 # ## Several GPUs, several batches
 #
-# In data-parallel training (DDP) each GPU gets a shard of the batch. DDP averages **gradients**; it does not touch BatchNorm's statistics. Eight GPUs with four images each normalize over 4, not 32. If that is too few,
+# In data-parallel training (DDP) each GPU gets a shard of the batch. DDP averages **gradients**; it does not combine BatchNorm's statistics (by default each GPU gets rank 0's running buffers, which have seen rank 0's shards only). Eight GPUs with four images each normalize over 4, not 32. If that is too few,
 # `nn.SyncBatchNorm.convert_sync_batchnorm(model)` combines the statistics of all shards in every forward pass, or GroupNorm does without any exchange.
 #
-# Combining is a small piece of statistics. Means combine weighted by their counts. Variances do not: two shards with variance 0 and means 0 and 10 have a common variance of 25. The total is
+# Combining is a small piece of statistics. Means combine weighted by their counts. Variances do not: two shards of equal size with variance 0 and means 0 and 10 have a common variance of 25. The total is
 # *variance within plus variance between*.
 #
 # ### Exercise normalization.sync-stats · difficulty 3 of 5 · 10 min · 2 points
@@ -723,7 +723,7 @@ assert (_new[1].weight == 3).all(), "the learned scale is lost"
 #
 # `sync_stats(np.array([[0.0], [10.0]]), np.zeros((2, 1)), np.array([1, 3]))` is `([7.5], [18.75])`.
 #
-# <details><summary>Hint 1</summary>What is the mean of $x^2$ in a shard whose mean and variance you know?</details>
+# <details><summary>Hint 1</summary>How far are the samples of one shard from the common mean? There are two parts: from a sample to its shard's mean, and from there to the common mean.</details>
 # <details><summary>Hint 2</summary>$\sigma^2=\sum_k\frac{n_k}{n}\left(\sigma_k^2+(\mu_k-\mu)^2\right)$ with $\mu=\sum_k\frac{n_k}{n}\mu_k$.</details>
 
 
@@ -942,8 +942,8 @@ assert not _moved, f"these entries of the backbone moved: {_moved}"
 # %% [markdown]
 # ### Exercise normalization.fix-cancellation · difficulty 3 of 5 · 15 min · 3 points
 #
-# Somebody made LayerNorm faster: one pass, with $\sigma^2=\overline{x^2}-\overline{x}^2$. It passes all tests on data around 0. With 1000 float32 tokens of 64 features around 3000 and a standard deviation of 1, 44 tokens come out as `nan`, and others have
-# standard deviations between 0.7 and 385 instead of 1. Repair `token_norm(x, gamma, beta, eps=1e-5)`.
+# Somebody made LayerNorm faster: one pass, with $\sigma^2=\overline{x^2}-\overline{x}^2$. It passes all tests on data around 0. With 1000 float32 tokens of 64 features around 3000 and a standard deviation of 1, in our run 44 tokens came out as `nan`, and others had
+# standard deviations between 0.7 and 385 instead of 1 (another seed gives other numbers). Repair `token_norm(x, gamma, beta, eps=1e-5)`.
 #
 # - `x`: float32 array $(\dots, d)$; `gamma`, `beta`: float32, shape $(d,)$. LayerNorm over the last axis with the population variance, `eps` under the root.
 # - Right to within 0.02 for offsets up to $10^4$, also for small spreads (0.01 around 30) and for constant tokens; no warnings, no `nan`.
@@ -1056,6 +1056,6 @@ else:
 # | LayerNorm, RMSNorm | over the features of one token; no state, same in both modes. RMSNorm: no mean, no beta, $x/\sqrt{\overline{x^2}+\varepsilon}$ |
 # | GroupNorm, InstanceNorm | per image, blocks of channels or single channels. Small batches; style transfer |
 # | bias before BatchNorm | cancelled by the batch mean: `bias=False`. Removing a trained one: `running_mean -= bias` |
-# | several GPUs | DDP does not share statistics: SyncBatchNorm (variance within plus between), or GroupNorm |
+# | several GPUs | DDP does not combine statistics (the running buffers are rank 0's): SyncBatchNorm (variance within plus between), or GroupNorm |
 # | placement | pre-norm $x+F(\mathrm{N}(x))$: clean identity, stable, final norm at the end. Post-norm $\mathrm{N}(x+F(x))$: needs warmup when deep |
 # | why it helps | a smoother loss surface and larger stable steps; "internal covariate shift" was the motivation, not the mechanism |
