@@ -132,7 +132,9 @@ def test_a_value_cannot_be_larger_than_its_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), b"bytes", {1.5: 0}, {None: 0}, np.array([None]), lambda: 0, {1, 2}, np.zeros(1, "M8[s]")], ids=repr
+    "value",
+    [object(), b"bytes", {1.5: 0}, {None: 0}, np.array([None]), lambda: 0, {1, 2}, np.zeros(1, "M8[s]")],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_not_plain_does_not_travel(value: Any) -> None:
     with pytest.raises(WireError):
