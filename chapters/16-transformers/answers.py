@@ -1216,6 +1216,24 @@ def csa_places(submission, x, n_heads, max_len):
     }
 
 
+def csa_dropping(submission, x, n_heads, max_len, dropout):
+    """One token, so one weight a head: in training each head gives 0 or its value divided by 1 - p."""
+    model = csa(submission, x, n_heads, max_len, dropout).train()
+    D = x.shape[-1]
+    with torch.no_grad():
+        model.out.weight.copy_(torch.eye(D))
+        model.out.bias.zero_()
+    heads = model(x).unflatten(-1, (n_heads, -1))
+    kept = F.linear(x, model.qkv.weight[2 * D :], model.qkv.bias[2 * D :]).unflatten(-1, (n_heads, -1)) / (1 - dropout)
+    zero, whole = (heads.abs() < 1e-12).all(-1), (heads - kept).abs().amax(-1) < 1e-9
+    return {
+        "shape": list(heads.shape),
+        "some heads are dropped": bool(zero.any()),
+        "others give v / (1 - p)": bool(whole.any()),
+        "each gives one or the other": bool((zero | whole).all()),
+    }
+
+
 class CsaBase(nn.Module):
     """The skeleton that traps and right variants share; each overrides what it does differently."""
 
@@ -1279,6 +1297,7 @@ class AttentionModule:
         "train and eval": group(
             [call(t(2, 5, 8, seed=7), 2, 6, dropout=1.0), call(t(1, 3, 6, seed=8), 3, 3, dropout=1.0)], probe=csa_modes
         ),
+        "dropped weights": group([call(t(60, 1, 12, seed=11), 3, 4, dropout=0.5)], probe=csa_dropping),
         "dtype and device": group([call(t(2, 4, 8, seed=9), 2, 6), call(t(2, 3, 6, seed=10, dtype=torch.float32), 3, 5)], probe=csa_places),
     }
 
@@ -1322,6 +1341,37 @@ class AttentionModule:
         def weights(self, q, k):
             T = q.shape[2]
             return F.dropout(masked_softmax(q @ k.mT / q.shape[-1] ** 0.5, self.mask[:T, :T]), self.p)
+
+    @trap("Dropout falls on weights @ v, entry by entry. It drops attention weights: with one token a head gives all of v or nothing.")
+    class dropout_after_the_values(CsaBase):
+        def forward(self, x):
+            T = x.shape[1]
+            q, k, v = (to_heads(z, self.n_heads) for z in self.qkv(x).chunk(3, -1))
+            w = masked_softmax(q @ k.mT / q.shape[-1] ** 0.5, self.mask[:T, :T])
+            return self.out(self.drop(w @ v).transpose(1, 2).flatten(2))
+
+    @trap("The weights that stay are not scaled up. Divide them by 1 - p, as nn.Dropout does, so that the expected output stays the same.")
+    class dropout_not_scaled(CsaBase):
+        def weights(self, q, k):
+            T = q.shape[2]
+            w = masked_softmax(q @ k.mT / q.shape[-1] ** 0.5, self.mask[:T, :T])
+            return w * (torch.rand_like(w) >= self.drop.p) if self.training else w
+
+    @trap("Dropout comes before the softmax: a score of 0 is no weight of 0. Drop the weights, after the softmax.")
+    class dropout_before_softmax(CsaBase):
+        def weights(self, q, k):
+            T = q.shape[2]
+            return masked_softmax(self.drop(q @ k.mT / q.shape[-1] ** 0.5), self.mask[:T, :T])
+
+    @trap("The buffer is True where attention is forbidden. Here True means may attend, so the mask is the lower triangle.")
+    class true_is_forbidden(CsaBase):
+        def __init__(self, d_model, n_heads, max_len, dropout=0.0):
+            super().__init__(d_model, n_heads, max_len, dropout)
+            self.register_buffer("mask", ~tril(max_len), persistent=False)
+
+        def weights(self, q, k):
+            T = q.shape[2]
+            return self.drop(masked_softmax(q @ k.mT / q.shape[-1] ** 0.5, ~self.mask[:T, :T]))
 
     @trap("The argument dropout has no effect: in training mode nothing is dropped.")
     class no_dropout(CsaBase):
@@ -1414,6 +1464,17 @@ def two_layers(submission, x, W_q, W_k, W_v, n_heads, chunks):
     return {"outputs": out, "keys": [first.k, second.k]}
 
 
+def altered_cache(submission, x, W_q, W_k, W_v, n_heads, chunks):
+    """Between two steps somebody changes the stored keys and values: the outputs follow."""
+    layer = submission.CachedAttention(W_q, W_k, W_v, n_heads)
+    outputs = []
+    for chunk in x.split(list(chunks), 1):
+        outputs.append(layer.step(chunk))
+        layer.k.mul_(0.5)
+        layer.v.add_(1.0)
+    return outputs
+
+
 def cache_case(B, T, D, n_heads, chunks, seed, dtype=torch.float64):
     return call(t(B, T, D, seed=seed, dtype=dtype), *(t(D, D, seed=seed + i, scale=0.6, dtype=dtype) for i in (1, 2, 3)), n_heads, chunks)
 
@@ -1454,15 +1515,16 @@ class Cached:
 class KvCache:
     class reference:
         def __init__(self, W_q, W_k, W_v, n_heads):
-            self.W, self.h, self.x = (W_q, W_k, W_v), n_heads, None
+            self.W, self.h, self.k, self.v = (W_q, W_k, W_v), n_heads, None, None
 
         def step(self, x_chunk):
-            self.x = x_chunk if self.x is None else torch.cat([self.x, x_chunk], 1)
-            q, k, self.v = (to_heads(self.x @ W.T, self.h) for W in self.W)
-            p = torch.arange(self.x.shape[1])
-            q, self.k = rotate(q, p), rotate(k, p)
-            y = F.scaled_dot_product_attention(q, self.k, self.v, is_causal=True)
-            return y.transpose(1, 2).flatten(2)[:, -x_chunk.shape[1] :]
+            past = 0 if self.k is None else self.k.shape[2]
+            q, k, v = (to_heads(x_chunk @ W.T, self.h) for W in self.W)
+            p = torch.arange(past, past + x_chunk.shape[1])
+            q, k = rotate(q, p), rotate(k, p)
+            self.k, self.v = (k, v) if self.k is None else (torch.cat([self.k, k], 2), torch.cat([self.v, v], 2))
+            mask = torch.arange(self.k.shape[2]) <= p[:, None]
+            return F.scaled_dot_product_attention(q, self.k, self.v, attn_mask=mask).transpose(1, 2).flatten(2)
 
     cases = {
         "token by token": group([cache_case(2, 6, 12, 3, [1] * 6, 1), cache_case(1, 4, 8, 2, [1] * 4, 5)], probe=cached_steps),
@@ -1475,6 +1537,7 @@ class KvCache:
             probe=cached_steps,
         ),
         "two layers": group([cache_case(2, 5, 8, 2, [3, 2], 31)], probe=two_layers),
+        "cache is read": group([cache_case(2, 5, 8, 2, [3, 1, 1], 35), cache_case(1, 6, 12, 3, [2, 3, 1], 39)], probe=altered_cache),
     }
 
     @trap("Positions restart at 0 in every chunk. The first new token sits at position t, the number of cached tokens.")
@@ -1504,6 +1567,18 @@ class KvCache:
             self.append(k, v)
             keys = rotate(self.k, torch.arange(self.k.shape[2]))
             return attend(rotate(q, p), keys, self.v, tril(x.shape[1], keys.shape[2])).transpose(1, 2).flatten(2)
+
+    @trap("All tokens are stored and projected again in every step: right outputs, but no cache. Read old keys and values from k and v.")
+    class recomputes(Cached):
+        x = None
+
+        def step(self, x):
+            self.x = x if self.x is None else torch.cat([self.x, x], 1)
+            q, k, self.v = (to_heads(self.x @ W.T, self.h) for W in self.W)
+            p = torch.arange(self.x.shape[1])
+            self.k = rotate(k, p)
+            y = attend(rotate(q, p), self.k, self.v, tril(len(p)))
+            return y.transpose(1, 2).flatten(2)[:, -x.shape[1] :]
 
     @trap("New keys are put in front. Append them along the time axis, so that column j of the mask is token j.")
     class prepends(Cached):
@@ -1921,18 +1996,33 @@ class NextToken:
 
 
 def with_largest(submission, q, k, v, block):
-    """The output, and whether a tensor as large as the whole score matrix was ever made."""
+    """The output, and which arrays of scores were made on the way.
+
+    A float tensor counts as scores unless a dimension of it is the width of q, k or v (they may be copied, padded by a column or joined)
+    or it is constant."""
     import tracemalloc
+    import weakref
 
     from torch.overrides import TorchFunctionMode
 
-    limit = q.shape[-2] * k.shape[-2] // 2
-    seen = []
+    T, S, d, e = q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]
+    half, tile = T * S // 2, T * (block + 1)
+    widths = {d, e, d + 1, e + 1, d + e}
+    seen, large, live, kept = [0], [0], [], [0]
 
     class Watch(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
-            seen.extend(z.numel() for z in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(z, torch.Tensor))
+            for z in out if isinstance(out, (tuple, list)) else [out]:
+                if not isinstance(z, torch.Tensor):
+                    continue
+                seen[0] = max(seen[0], z.numel())
+                if not z.is_floating_point() or z.numel() <= T or widths & set(z.shape) or z.min() == z.max():
+                    continue
+                large[0] = max(large[0], z.numel())
+                if z.numel() <= tile:
+                    live[:] = [w for w in live if w() is not None] + [weakref.ref(z)]
+                    kept[0] = max(kept[0], sum(w().numel() for w in live))
             return out
 
     submission.flash_attention(q[..., :2, :], k, v, block)  # what is imported or cached on first use does not count
@@ -1943,7 +2033,12 @@ def with_largest(submission, q, k, v, block):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    return {"output": out, "held a whole score matrix": max(seen, default=0) > limit or peak > 8 * limit}
+    return {
+        "output": out,
+        "held a whole score matrix": seen[0] > half or peak > max(8 * half, 60_000),
+        "held scores of more than a tile": large[0] > tile,
+        "kept the tiles of all blocks": kept[0] > 10 * tile,
+    }
 
 
 def tiled(q, k, v, block, tail=True, use_max=True, rescale_l=True, rescale_acc=True, first_max=-INF, scale=None):
@@ -2007,7 +2102,9 @@ class Flash:
             call(torch.full((2, 4), -50.0, dtype=torch.float64), t(6, 4, seed=25).abs() + 40, t(6, 3, seed=26), 2),
             call(torch.full((2, 4), 50.0, dtype=torch.float64), t(5, 4, seed=27) + 40, t(5, 3, seed=28), 2),
         ],
-        "memory": group([flash_case(T=40, S=600, d=8, e=5, block=50, seed=30)], probe=with_largest),
+        "memory": group(
+            [flash_case(T=40, S=600, d=8, e=5, block=50, seed=30), flash_case(T=4, S=121, d=5, e=9, block=3, seed=36)], probe=with_largest
+        ),
         "float32": [flash_case(2, T=4, S=7, d=6, e=5, block=3, seed=33, dtype=torch.float32)],
     }
 
@@ -2068,6 +2165,17 @@ class Flash:
     @trap("The values are right, but the whole T_q by T_k matrix was in memory. Loop over blocks of keys and keep running sums.")
     def materialises(q, k, v, block):
         return attend(q, k, v)
+
+    @trap("Scores of more than a tile were in memory at once. `block` is the number of keys in a step: go over the keys in such blocks.")
+    def whole_rows(q, k, v, block):
+        return torch.stack([attend(q[..., i : i + 1, :], k, v)[..., 0, :] for i in range(q.shape[-2])], -2)
+
+    @trap("Every tile of scores is kept, so all of them together fill the whole matrix. Let a tile go once it is in the running sums.")
+    def keeps_the_tiles(q, k, v, block):
+        tiles = [q @ a.mT * q.shape[-1] ** -0.5 for a in k.split(block, -2)]
+        top = torch.stack([s.amax(-1) for s in tiles]).amax(0)[..., None]
+        weights = [torch.exp(s - top) for s in tiles]
+        return sum(w @ b for w, b in zip(weights, v.split(block, -2))) / sum(w.sum(-1, keepdim=True) for w in weights)
 
     @trap("The scores are not scaled. Tiling changes nothing about the division by sqrt(d).")
     def no_scale(q, k, v, block):
@@ -2406,6 +2514,10 @@ class Decoder(nn.Module):
             x = self.tok_emb(tokens) + self.pos_emb(torch.arange(B, device=tokens.device))[:, None]
         elif self.fault == "no positions":
             x = self.tok_emb(tokens) + 0 * self.pos_emb.weight.sum()
+        elif self.fault == "positions elsewhere":
+            x = self.tok_emb(tokens) + self.pos_emb(torch.arange(T))
+        elif self.fault == "from one":
+            x = self.tok_emb(tokens) + self.pos_emb((torch.arange(T, device=tokens.device) + 1).clamp(max=len(self.pos_emb.weight) - 1))
         else:
             x = self.tok_emb(tokens) + self.pos_emb(torch.arange(T, device=tokens.device))
         for block in self.blocks:
@@ -2452,8 +2564,21 @@ def decoder_places(submission, tokens, *config):
         "names": shapes_of(fresh.named_parameters()),
         "float32": model.float()(tokens).double(),
     }
-    elsewhere = model.to("meta")(tokens.to("meta"))
-    return out | {"device": str(elsewhere.device), "shape there": list(elsewhere.shape)}
+    from torch.overrides import TorchFunctionMode
+
+    mixed = []
+
+    class Watch(TorchFunctionMode):  # "meta" lets a lookup with indices of another device pass, a GPU does not
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function in (F.embedding, torch.embedding):
+                given = (*args, *(kwargs or {}).values())
+                mixed.append(len({z.device.type for z in given if isinstance(z, torch.Tensor)}) > 1)
+            return function(*args, **(kwargs or {}))
+
+    model, there = model.to("meta"), tokens.to("meta")
+    with Watch():
+        elsewhere = model(there)
+    return out | {"device": str(elsewhere.device), "shape there": list(elsewhere.shape), "positions left on another device": any(mixed)}
 
 
 DECODERS = [
@@ -2509,6 +2634,14 @@ class DebugDecoder:
     @trap("The positions count rows of the batch, not time: every token of a row gets the same one. arange over T.")
     class positions_of_the_batch(Decoder):
         fault = "batch positions"
+
+    @trap("The positions are made on the CPU, whatever device the tokens are on. Write torch.arange(T, device=tokens.device).")
+    class positions_elsewhere(Decoder):
+        fault = "positions elsewhere"
+
+    @trap("Positions count from 1 here. The first token has position 0, so T - 1 is the last.")
+    class positions_from_one(Decoder):
+        fault = "from one"
 
     @trap("Positions are missing. Causal masks leak some order into a deep stack, but the model was meant to be told.")
     class no_positions(Decoder):
@@ -2605,6 +2738,8 @@ class ClassifierHead:
             head_case(
                 torch.tensor([[True, False, True, False], [False, False, True, True], [False, True, False, False]]), 5, 3, 19, junk=10.0
             ),
+            head_case(left(5, 3, 4, 5).flip(1), 4, 3, 31, junk=1e20),
+            head_case(left(4, 2, 1), 3, 4, 34, junk=-1e60),
         ],
         "gradients": group([head_case(left(5, 2, 5, 3).flip(1), 4, 3, 22), head_case(left(4, 1, 3), 3, 5, 25, junk=5.0)], probe=classified),
         "float32": [head_case(left(5, 2, 4).flip(1), 4, 3, 28, dtype=torch.float32)],
@@ -2637,6 +2772,23 @@ class ClassifierHead:
     @trap("The sum is never divided: long texts get large logits. Take the mean of the valid tokens.")
     def only_sums(h, valid, W, b, y):
         return pooled(h, lambda h: (h * valid[..., None]).sum(1), W, b, y)
+
+    @trap("The pads enter the sum and are subtracted again: large ones swallow the valid states. Leave them out of the sum.")
+    def subtracts_the_pads(h, valid, W, b, y):
+        return pooled(h, lambda h: (h.sum(1) - (h * ~valid[..., None]).sum(1)) / valid.sum(1, keepdim=True), W, b, y)
+
+    @trap("The pads are still in the sum, only the divisor is right. Sum the valid tokens alone.")
+    def pads_in_the_sum(h, valid, W, b, y):
+        return pooled(h, lambda h: h.sum(1) / valid.sum(1, keepdim=True), W, b, y)
+
+    @trap("The bias b is not added.")
+    def no_bias(h, valid, W, b, y):
+        return pooled(h, lambda h: (h * valid[..., None]).sum(1) / valid.sum(1, keepdim=True), W, 0 * b, y)
+
+    @trap("The loss is summed over the batch. It is the mean.")
+    def summed_loss(h, valid, W, b, y):
+        logits, loss = pooled(h, lambda h: (h * valid[..., None]).sum(1) / valid.sum(1, keepdim=True), W, b, y)
+        return logits, loss * len(y)
 
     @trap("One divisor for the whole batch. Each text is divided by its own number of valid tokens.")
     def one_divisor(h, valid, W, b, y):

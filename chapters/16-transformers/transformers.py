@@ -528,7 +528,8 @@ print("moved along:", scores.masked_fill(~mask.to("meta"), -math.inf).shape)
 # - The output features of `qkv` are all of Q, then all of K, then all of V; heads are consecutive slices of each.
 # - One buffer, `mask`: bool (max_len, max_len), True means may attend. It moves with the module and is *not* in the state dict.
 # - `forward(x)`: x (B, T, D) with T ≤ max_len → (B, T, D): causal multi-head attention, then `out`.
-# - Dropout acts on the attention weights, after the softmax, in training mode only. (With `dropout=1.0` in training mode the output is therefore the bias of `out`.)
+# - Dropout acts on the attention weights, after the softmax, in training mode only. Weights that stay are divided by $1-p$, as `nn.Dropout` does.
+#   (With `dropout=1.0` in training mode the output is therefore the bias of `out`; with T = 1 each head gives 0 or $v/(1-p)$.)
 # - Everything works after `.double()`, `.float()` and `.to(device)`; gradients reach input and parameters. No `nn.MultiheadAttention`.
 #
 # With `d_model = 12` there are 624 parameters, whatever `n_heads` is.
@@ -693,9 +694,9 @@ for dtype in (torch.float32, torch.bfloat16):
 #
 # Write `flash_attention(q, k, v, block)`: exact attention without a mask, one block of keys at a time.
 #
-# - `q` (…, T, d), `k` (…, S, d), `v` (…, S, e): torch tensors with the same leading axes, maybe none. The result is (…, T, e). Scale by $\sqrt d$.
+# - `q` (…, T, d), `k` (…, S, d), `v` (…, S, e): torch tensors with the same leading axes, maybe none. The result is (…, T, e), in the dtype of `q`. Scale by $\sqrt d$.
 # - `block ≥ 1` need not divide S and may be larger than S.
-# - No single array may hold more than a (…, T, block) tile of scores; in the hidden check an array of half a full score matrix is too large.
+# - Go over the keys in steps of `block`. No array may hold more scores than a (…, T, block) tile, and tiles of earlier blocks are not kept. Copies of `q`, `k` and `v` are allowed.
 # - Scores of several thousand, positive or negative, must not overflow or underflow to 0/0.
 # - `F.scaled_dot_product_attention` and `nn.MultiheadAttention` are not allowed.
 #
@@ -761,6 +762,7 @@ reveal(f"{without:,} without, {with_cache} with a cache: {without / with_cache:.
 # - `CachedAttention(W_q, W_k, W_v, n_heads)`: weights (D, D) in `nn.Linear`'s layout, heads are consecutive slices, no output projection.
 # - `step(x_chunk)`: (B, n, D) → (B, n, D), causal attention of the new tokens to everything so far. A sequence may come in any chunks, n ≥ 1; all outputs together equal one full causal pass.
 # - After each step the attributes `k` and `v` are (B, H, t, d) for the t tokens seen so far, in order; keys are stored *rotated*, values as they are.
+# - A step projects the new tokens only. The older keys and values it reads from `k` and `v`: if somebody changes their entries between two steps, the outputs follow.
 # - Two objects do not share a cache. `rope` is given.
 #
 # With 7 cached tokens, the next token has position 7.
