@@ -2400,6 +2400,10 @@ class NanRows:
             h = h + torch.nan_to_num(w) @ (h @ W_v.T)
         return h * valid[..., None]
 
+    @trap("NaN times 0 is NaN: multiplying by valid at the end clears nothing, and real tokens have read it by then. Keep the row from being empty.")
+    def multiplied_at_the_end(x, valid, layers):
+        return stack_of(x, valid, layers, lambda c, m: c & m[:, None, :], last=lambda h: h) * valid[..., None]
+
     @trap("NaN is patched at the very end, when real tokens are NaN already: they come out as 0. Stop it in the layer where it is born.")
     def patched_at_the_end(x, valid, layers):
         return torch.nan_to_num(stack_of(x, valid, layers, lambda c, m: c & m[:, None, :]))
@@ -2960,12 +2964,12 @@ class TestCausal:
             q, k, v = sample(seed=seed)
             assert np.allclose(attention(q, k, v), oracle(q, k, v), atol=1e-6)
 
-    @trap("Only the shape is compared: every wrong implementation has it too. Compare numbers that you know.")
+    @trap("Your check accepts every wrong implementation: it compares the shape only, or it returns a verdict and never asserts. Assert numbers that you know.")
     def only_the_shape(attention):
         q, k, v = sample()
         assert np.shape(attention(q, k, v)) == (5, 3)
 
-    @trap("The first row is always v[0], whatever the mask does later. Look at rows where the scores and the scale matter.")
+    @trap("The first row is always v[0], and with constant inputs all scores of a row are equal. Look at rows where scores and scale matter.")
     def only_the_first_row(attention):
         q, k, v = sample()
         assert np.allclose(attention(q, k, v)[0], v[0])
@@ -2980,7 +2984,7 @@ class TestCausal:
         k[-1], v[-1] = 9.0, -9.0
         assert np.allclose(before[:-1], np.asarray(attention(q, k, v))[:-1])
 
-    @trap("The check demands bit-for-bit equality. Another order of summation changes the last digits: compare with a tolerance.")
+    @trap("Your check rejects right implementations: it demands exact equality, or your own reference is wrong. Try it on F.scaled_dot_product_attention first.")
     def exact_equality(attention):
         q, k, v = sample()
         assert np.array_equal(attention(q, k, v), oracle(q, k, v))

@@ -73,8 +73,8 @@ reveal(f"raw {scores.var():.0f}, divided by 16: {(scores / 16).var():.2f}", answ
 # **Try** 1024 features in place of 256.
 #
 # A softmax that has picked is a softmax that has stopped learning: its derivative is $w_i(\delta_{ij}-w_j)$, and that is 0 when one weight is 1.
-# With 16 random keys and $d_k=256$ the median largest weight is 0.997 without the division and 0.22 with it; the median norm of the
-# softmax's Jacobian falls from 0.31 to 0.006. Dividing by $d_k$ itself would be the other ditch: a variance of $1/256$, weights that are almost equal.
+# With 16 random keys and $d_k=256$ the median largest weight is about 0.997 without the division and 0.22 with it; the median norm of the
+# softmax's Jacobian falls from about 0.31 to 0.006. Dividing by $d_k$ itself would be the other ditch: a variance of $1/256$, weights that are almost equal.
 #
 # "For normalisation" is therefore no answer. Softmax normalises anyway; the root keeps its *input* in the range where it has a slope.
 
@@ -1186,7 +1186,7 @@ assert lm_loss(ahead, padded, 0) < 0.01, "pads must not count as targets"
 #
 # One real token that sees itself only: its weight is 1, so one layer gives $x+W_vx$.
 #
-# <details><summary>Hint 1</summary>Patching the result comes too late for the gradient. Can you keep the row from being empty?</details>
+# <details><summary>Hint 1</summary>Patching the output comes too late, for the next layer and for the gradient. Can you keep the row from being empty?</details>
 # <details><summary>Hint 2</summary>Let every token see itself. Nobody reads a pad, so what a pad computes does no harm until you set it to 0 at the end.</details>
 
 # %% exercise="transformers.nan-rows" points=4
