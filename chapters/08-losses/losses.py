@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 # %%
-from utils import explore, predict, reveal
+from utils import explore, figures, predict, reveal
 from utils.demos import losses as demos
 
 # %% [markdown]
