@@ -2789,13 +2789,24 @@ class FixFrozenBackbone:
                 m.eval()
         return head_with(backbone, head, batches, opt, modes=(None, None))
 
-    @trap("You reach the backbone's top level only; a BatchNorm inside a block is still in train mode. backbone.eval() goes all the way down.")
+    @trap(
+        "Only BatchNorm layers at the backbone's top level are in eval mode; those inside a block are not, nor is Dropout. "
+        "backbone.eval() goes all the way down."
+    )
     def top_level_only(backbone, head, batches, opt):
         nn.Sequential(backbone, head).train()
         for m in backbone.children():
-            if is_batch_norm(m) or isinstance(m, nn.Dropout):
+            if is_batch_norm(m):
                 m.eval()
         return head_with(backbone, head, batches, opt, modes=(None, None))
+
+    @trap("The losses are those after the step. Return the loss that the step was taken for.")
+    def losses_after_the_step(backbone, head, batches, opt):
+        losses = []
+        for X, y in batches:
+            head_with(backbone, head, [(X, y)], opt)
+            losses.append(F.cross_entropy(head(backbone(X)), y).item())
+        return losses
 
     @right("every module of the backbone by hand")
     def module_by_module(backbone, head, batches, opt):
