@@ -201,7 +201,9 @@ class Sdpa:
             w = w * mask
         return w @ v, w
 
-    @trap("Masked after the softmax and renormalised: one large forbidden score leaves 0/0 for the rest. Mask the scores, before the softmax.")
+    @trap(
+        "Masked after the softmax and renormalised: one large forbidden score leaves 0/0 for the rest. Mask the scores, before the softmax."
+    )
     def renormalised(q, k, v, mask=None):
         w = torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, -1)
         if mask is not None:
@@ -313,6 +315,10 @@ class CausalMask:
     def numbers(T_q, T_k):
         return torch.ones(T_q, T_k).tril(T_k - T_q)
 
+    @trap("Each token sees one key too many, the one after it. Query i sits at position T_k - T_q + i and sees that one last.")
+    def one_ahead(T_q, T_k):
+        return torch.ones(T_q, T_k, dtype=torch.bool).tril(T_k - T_q + 1)
+
     @right("positions compared")
     def compare_positions(T_q, T_k):
         return torch.arange(T_k)[None, :] <= torch.arange(T_k - T_q, T_k)[:, None]
@@ -392,6 +398,10 @@ class Cost:
     @trap("Division or float arithmetic loses the last digits of large counts. Stay with integers.")
     def through_floats(B, H, T, d_head, dtype_bytes):
         return int(4.0 * B * H * float(T) ** 2 * d_head), int(float(B * H) * float(T) ** 2 * dtype_bytes)
+
+    @trap("The batch is missing: every sequence has its own products and its own score matrices. Multiply by B.")
+    def no_batch(B, H, T, d_head, dtype_bytes):
+        return 4 * H * T * T * d_head, H * T * T * dtype_bytes
 
     @right("a sum over heads and products")
     def summed(B, H, T, d_head, dtype_bytes):
@@ -729,6 +739,12 @@ class Multihead:
     def mask_not_used(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
         q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
         return attend(q, k, v).transpose(1, 2).flatten(2) @ W_o.T
+
+    @trap("Forbidden scores become 0, and exp(0) = 1: those keys keep weight. Fill with -inf before the softmax.")
+    def masked_with_zero(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
+        q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
+        weights = masked_softmax(q @ k.mT * q.shape[-1] ** -0.5, mask, fill=0.0)
+        return (weights @ v).transpose(1, 2).flatten(2) @ W_o.T
 
     @right("one head after another")
     def head_by_head(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
@@ -1122,6 +1138,27 @@ class PreLnBlock:
         ln1, ln2 = norms(params)
         x = x + attention_of(layer_norm(x, *ln1), params, n_heads, None)
         return x + ffn_with(layer_norm(x, *ln2), params)
+
+    @trap("The first sum starts from LN(x). Attention reads LN1(x), but its result is added to x itself.")
+    def first_residual_from_the_normed(x, params, n_heads, mask=None):
+        ln1, ln2 = norms(params)
+        y = layer_norm(x, *ln1)
+        x = y + attention_of(y, params, n_heads, mask)
+        return x + ffn_with(layer_norm(x, *ln2), params)
+
+    @trap(
+        "The norm acts on what the sublayer gives: x + LN(sublayer(x)). In pre-LN it acts on what the sublayer reads: x + sublayer(LN(x))."
+    )
+    def norm_after_the_sublayer(x, params, n_heads, mask=None):
+        ln1, ln2 = norms(params)
+        x = x + layer_norm(attention_of(x, params, n_heads, mask), *ln1)
+        return x + layer_norm(ffn_with(x, params), *ln2)
+
+    @trap("The bias b_2 is missing: the feed-forward part ends in W_2 h + b_2.")
+    def no_second_bias(x, params, n_heads, mask=None):
+        ln1, ln2 = norms(params)
+        x = x + attention_of(layer_norm(x, *ln1), params, n_heads, mask)
+        return x + ffn_with(layer_norm(x, *ln2), params | {"b_2": 0 * params["b_2"]})
 
     @right("formulas only")
     def formulas(x, params, n_heads, mask=None):
@@ -1629,6 +1666,13 @@ class KvCache:
                 return self.attend(rotate(q, p), x.shape[1]).transpose(1, 2).flatten(2)
             return attend(rotate(q, p), old_k, old_v).transpose(1, 2).flatten(2)
 
+    @trap(
+        "is_causal is right for the first chunk only: its triangle starts at the top left. A later chunk needs a mask with row i open up to t + i."
+    )
+    class top_left_in_chunks(Cached):
+        def attend(self, q, n):
+            return F.scaled_dot_product_attention(q, self.k, self.v, is_causal=n > 1)
+
     @right("the skeleton")
     class skeleton(Cached):
         pass
@@ -1958,6 +2002,27 @@ class NextToken:
         p = greedy(logits) if temperature == 0 else next_probs(logits, temperature, top_k, top_p)
         return p if top_p is None else p.sort(descending=True).values
 
+    @trap("After top-p nothing is renormalised: what is left sums to less than 1. Divide by its sum.")
+    def top_p_not_renormalised(logits, temperature=1.0, top_k=None, top_p=None):
+        if temperature == 0:
+            return greedy(logits)
+        p, kept = next_probs(logits, temperature, top_k), next_probs(logits, temperature, top_k, top_p) > 0
+        return torch.where(kept, p, 0.0)
+
+    @trap(
+        "A tiny temperature stands in for 0: equal largest logits then share the probability. Temperature 0 gives 1 to the first of them."
+    )
+    def tiny_temperature(logits, temperature=1.0, top_k=None, top_p=None):
+        return next_probs(logits, max(temperature, 1e-8), top_k, top_p)
+
+    @trap("top_k may be larger than the vocabulary, and topk then raises an error. Take min(top_k, V).")
+    def top_k_too_large(logits, temperature=1.0, top_k=None, top_p=None):
+        if temperature == 0:
+            return greedy(logits)
+        if top_k is not None:
+            logits.topk(top_k)
+        return next_probs(logits, temperature, top_k, top_p)
+
     @right("NumPy, token by token")
     def token_by_token(logits, temperature=1.0, top_k=None, top_p=None):
         z = logits.double().numpy()
@@ -2182,6 +2247,26 @@ class Flash:
         acc, l = tiled(q, k, v, block, scale=1.0)
         return acc / l
 
+    @trap("One maximum serves all queries: rows with far lower scores underflow to 0/0. Each query keeps a maximum of its own.")
+    def one_maximum_for_all_rows(q, k, v, block):
+        m, l, acc = q.new_tensor(-INF), 0.0, 0.0
+        for a, b in zip(k.split(block, -2), v.split(block, -2)):
+            s = q @ a.mT * q.shape[-1] ** -0.5
+            new = torch.maximum(m, s.max())
+            p, factor = torch.exp(s - new), torch.exp(m - new)
+            l, acc, m = l * factor + p.sum(-1, keepdim=True), acc * factor + p @ b, new
+        return acc / l
+
+    @trap("The maximum is that of the block alone. When it falls, exp(old - new) overflows: keep the largest score of all blocks so far.")
+    def maximum_of_the_block(q, k, v, block):
+        m, l, acc = q.new_full((*q.shape[:-1], 1), -INF), 0.0, 0.0
+        for a, b in zip(k.split(block, -2), v.split(block, -2)):
+            s = q @ a.mT * q.shape[-1] ** -0.5
+            new = s.amax(-1, keepdim=True)
+            p, factor = torch.exp(s - new), torch.exp(m - new)
+            l, acc, m = l * factor + p.sum(-1, keepdim=True), acc * factor + p @ b, new
+        return acc / l
+
     @right("blocks by slicing")
     def slices(q, k, v, block):
         acc, l = tiled(q, k, v, block)
@@ -2313,6 +2398,14 @@ class LmLoss:
     def summed(logits, tokens, pad):
         return F.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], ignore_index=pad, reduction="sum")
 
+    @trap("roll(-1) hands the last position the first token as its target. The last position has no target: leave it out.")
+    def rolled(logits, tokens, pad):
+        return F.cross_entropy(logits.flatten(0, 1), tokens.roll(-1, 1).flatten(), ignore_index=pad)
+
+    @trap("The pad is taken to be 0. It is the argument `pad`.")
+    def pad_is_zero(logits, tokens, pad):
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
+
     @right("log-softmax and gather")
     def gather(logits, tokens, pad):
         logp = logits[:, :-1].log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
@@ -2400,7 +2493,9 @@ class NanRows:
             h = h + torch.nan_to_num(w) @ (h @ W_v.T)
         return h * valid[..., None]
 
-    @trap("NaN times 0 is NaN: multiplying by valid at the end clears nothing, and real tokens have read it by then. Keep the row from being empty.")
+    @trap(
+        "NaN times 0 is NaN: multiplying by valid at the end clears nothing, and real tokens have read it by then. Keep the row from being empty."
+    )
     def multiplied_at_the_end(x, valid, layers):
         return stack_of(x, valid, layers, lambda c, m: c & m[:, None, :], last=lambda h: h) * valid[..., None]
 
@@ -2964,12 +3059,16 @@ class TestCausal:
             q, k, v = sample(seed=seed)
             assert np.allclose(attention(q, k, v), oracle(q, k, v), atol=1e-6)
 
-    @trap("Your check accepts every wrong implementation: it compares the shape only, or it returns a verdict and never asserts. Assert numbers that you know.")
+    @trap(
+        "Your check accepts every wrong implementation: it compares the shape only, or it returns a verdict and never asserts. Assert numbers that you know."
+    )
     def only_the_shape(attention):
         q, k, v = sample()
         assert np.shape(attention(q, k, v)) == (5, 3)
 
-    @trap("The first row is always v[0], and with constant inputs all scores of a row are equal. Look at rows where scores and scale matter.")
+    @trap(
+        "The first row is always v[0], and with constant inputs all scores of a row are equal. Look at rows where scores and scale matter."
+    )
     def only_the_first_row(attention):
         q, k, v = sample()
         assert np.allclose(attention(q, k, v)[0], v[0])
@@ -2984,7 +3083,9 @@ class TestCausal:
         k[-1], v[-1] = 9.0, -9.0
         assert np.allclose(before[:-1], np.asarray(attention(q, k, v))[:-1])
 
-    @trap("Your check rejects right implementations: it demands exact equality, or your own reference is wrong. Try it on F.scaled_dot_product_attention first.")
+    @trap(
+        "Your check rejects right implementations: it demands exact equality, or your own reference is wrong. Try it on F.scaled_dot_product_attention first."
+    )
     def exact_equality(attention):
         q, k, v = sample()
         assert np.array_equal(attention(q, k, v), oracle(q, k, v))
