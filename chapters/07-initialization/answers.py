@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -162,6 +163,20 @@ class Fans:
         if len(shape) < 2:
             raise ValueError("no fans")
         kernel = shape[2] if len(shape) > 2 else 1
+        return shape[1] * kernel, shape[0] * kernel
+
+    @trap("You took at most two kernel dimensions. A 3-d convolution has three: multiply all dimensions after the first two.")
+    def two_kernel_sides(shape):
+        if len(shape) < 2:
+            raise ValueError("no fans")
+        kernel = math.prod(shape[2:4])
+        return shape[1] * kernel, shape[0] * kernel
+
+    @trap("You added the kernel's sizes. A 3 × 3 window has 3 · 3 places, not 3 + 3: multiply them.")
+    def kernel_added(shape):
+        if len(shape) < 2:
+            raise ValueError("no fans")
+        kernel = sum(shape[2:]) or 1
         return shape[1] * kernel, shape[0] * kernel
 
     @trap("Fans of a vector are undefined. Check the number of dimensions first and raise ValueError yourself.")
@@ -1461,25 +1476,35 @@ def shaken(model, seed):
         if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm)):
             nn.init.uniform_(m.weight, 0.5, 1.5)
             nn.init.uniform_(m.bias, -0.5, 0.5)
+        if isinstance(m, nn.BatchNorm2d):
+            shake_statistics(m)
     return model
 
 
+def shake_statistics(norm):
+    nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+    nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    norm.num_batches_tracked.fill_(7)
+
+
 def relu_model(kind, seed):
-    """(model, head)"""
+    """(model, head): the head is not the last linear layer, and another one has its shape."""
     torch.manual_seed(seed)
     head = nn.Linear(90, 60)
     if kind == "flat":
         parts = [nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 200), nn.LayerNorm(200), nn.ReLU(), nn.Linear(200, 90), nn.ReLU(), head]
-        model = nn.Sequential(*parts)
+        model = nn.Sequential(*parts, nn.ReLU(), nn.Linear(60, 90), nn.ReLU(), nn.Linear(90, 60))
     elif kind == "nested":
         inner = nn.Sequential(nn.Linear(250, 160), nn.LayerNorm(160), nn.Sequential(nn.ReLU(), nn.Linear(160, 160)))
-        tail = nn.ModuleDict({"pre": nn.Sequential(nn.Linear(160, 90), nn.ReLU()), "classifier": nn.Sequential(nn.Dropout(0.1), head)})
-        model = nn.ModuleDict({"body": nn.ModuleList([nn.Sequential(inner), nn.Linear(160, 160, bias=False)]), "tail": tail})
+        pre, second = nn.Sequential(nn.Linear(160, 90), nn.ReLU()), nn.Sequential(nn.ReLU(), nn.Linear(90, 60))
+        tail = nn.ModuleDict({"pre": pre, "classifier": nn.Sequential(nn.Dropout(0.1), head), "second": second})
+        model = nn.ModuleDict({"table": nn.Embedding(50, 250), "body": nn.ModuleList([nn.Sequential(inner), nn.Linear(160, 160, bias=False)]), "tail": tail})
     else:
         convs = [nn.Conv2d(16, 48, 5, bias=False), nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 90, (3, 5))]
         model = nn.Sequential(
             nn.Sequential(*convs), nn.BatchNorm2d(90), nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(90, 90), nn.ReLU())), head
         )
+        model.append(nn.Sequential(nn.ReLU(), nn.Conv1d(12, 20, 3), nn.Linear(60, 90), nn.Linear(90, 60, bias=False)))
     return shaken(model, seed), head
 
 
@@ -1489,17 +1514,31 @@ def numbers(parameter):
 
 def norm_state(model):
     norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))]
-    return [numbers(p) for m in norms for p in m.parameters()]
+    return [numbers(p) for m in norms for p in (*m.parameters(), *m.buffers())]
+
+
+def other_state(model, drawn_kinds):
+    """Parameters of the layers that are neither norms nor of the kinds that get new weights."""
+    drawn_or_norm = (*drawn_kinds, nn.BatchNorm2d, nn.LayerNorm)
+    return [numbers(p) for m in model.modules() if not isinstance(m, drawn_or_norm) for p in m.parameters(recurse=False)]
+
+
+def same_arrays(before, after):
+    return len(before) == len(after) and all(np.array_equal(a, b) for a, b in zip(before, after))
 
 
 def initialized(submission, kind, seed):
     model, head = relu_model(kind, seed)
-    norms = norm_state(model)
+    norms, others = norm_state(model), other_state(model, (nn.Linear, nn.Conv2d))
+    all_before = [numbers(p) for p in model.parameters()]
     returned = submission.init_model(model, head)
     hidden = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d)) and m is not head]
     weights = [numbers(m.weight) for m in hidden]
     return {
         "returns the model": returned is model,
+        "untouched": same_arrays(all_before, [numbers(p) for p in model.parameters()]),
+        "others kept": same_arrays(others, other_state(model, (nn.Linear, nn.Conv2d))),
+        "mode kept": all(m.training for m in model.modules()),
         "hidden": [statistics(w) for w in weights],
         "fan_in": [w[0].size for w in weights],
         "kinds": [type(m).__name__ for m in hidden],
@@ -1508,12 +1547,17 @@ def initialized(submission, kind, seed):
         "head": statistics(numbers(head.weight)),
         "head bias": float(head.bias.detach().abs().max()),
         "norms kept": all(np.array_equal(a, b) for a, b in zip(norms, norm_state(model))),
-        "norms at 0": not any(p.any() for p in norm_state(model)),
+        "norms at 0": not any(numbers(m.weight).any() for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))),
         "trainable": all(p.requires_grad for p in model.parameters()),
     }
 
 
+COPIED = "The model that was passed in is unchanged: you worked on a copy."
+
+
 def judge_hidden(s, kind, seed):
+    if s["untouched"] and not s["returns the model"]:
+        return COPIED
     for stats, fan_in, layer in zip(s["hidden"], s["fan_in"], s["kinds"]):
         what = f"the weights of a {layer.replace('2d', '')} layer"
         problem = spread_problem(stats, math.sqrt(2 / fan_in), what) or kind_problem(stats, "normal", what)
@@ -1525,6 +1569,8 @@ def judge_hidden(s, kind, seed):
 
 
 def judge_model_biases(s, kind, seed):
+    if s["untouched"] and not s["returns the model"]:
+        return COPIED
     if any(s["hidden biases"]):
         return "A bias of a hidden layer is not 0."
     if s["head bias"]:
@@ -1533,6 +1579,8 @@ def judge_model_biases(s, kind, seed):
 
 
 def judge_head(s, kind, seed):
+    if s["untouched"] and not s["returns the model"]:
+        return COPIED
     problem = spread_problem(s["head"], 0.01, "the weights of the head") or kind_problem(s["head"], "normal", "the weights of the head")
     if abs(s["head"]["std"] / math.sqrt(2 / s["head"]["shape"][1]) - 1) < 0.1:
         return "The head was drawn like a hidden layer."
@@ -1540,10 +1588,14 @@ def judge_head(s, kind, seed):
         return problem
     if s["norms at 0"]:
         return "A norm layer was set to 0."
-    return s["norms kept"] or "A norm layer was changed."
+    if not s["norms kept"]:
+        return "A norm layer was changed."
+    if not s["others kept"]:
+        return "A layer that is neither nn.Linear nor nn.Conv2d nor a norm layer was changed."
+    return s["mode kept"] or "The model is no longer in training mode."
 
 
-def init_layers(model, head, weight, bias=nn.init.zeros_, head_std=0.01, found=None):
+def init_layers(model, head, weight, bias=nn.init.zeros_, head_std=0.01, found=None, head_bias=True):
     for m in model.modules() if found is None else found:
         if m is not head and isinstance(m, (nn.Linear, nn.Conv2d)):
             weight(m.weight)
@@ -1551,12 +1603,18 @@ def init_layers(model, head, weight, bias=nn.init.zeros_, head_std=0.01, found=N
                 bias(m.bias)
     if head_std:
         nn.init.normal_(head.weight, 0.0, head_std)
-    nn.init.zeros_(head.bias)
+    if head_bias:
+        nn.init.zeros_(head.bias)
     return model
 
 
 def he(w):
     return nn.init.kaiming_normal_(w, nonlinearity="relu")
+
+
+def he_with_one_seed(w):
+    torch.manual_seed(0)
+    return he(w)
 
 
 MODELS = [call("flat", 1), call("nested", 2), call("convolutions", 3)]
@@ -1652,6 +1710,56 @@ class InitModel:
     def head_root(model, head):
         return init_layers(model, head, he, head_std=0.1)
 
+    @trap("You took the last linear layer for the head. The head is the module that is passed in, wherever it stands: compare with `is`.")
+    def last_linear(model, head):
+        return init_layers(model, [m for m in model.modules() if isinstance(m, nn.Linear)][-1], he, head_bias=False)
+
+    @trap("You recognised the head by its sizes; another layer may have the same. Compare the modules themselves, with `is`.")
+    def head_by_shape(model, head):
+        init_layers(model, head, he)
+        for m in model.modules():
+            if isinstance(m, nn.Linear) and m.weight.shape == head.weight.shape:
+                nn.init.normal_(m.weight, 0.0, 0.01)
+        return model
+
+    @trap("You initialized every layer whose weight has two or more dimensions. Only nn.Linear and nn.Conv2d are asked for: use isinstance.")
+    def every_matrix(model, head):
+        for m in model.modules():
+            if isinstance(getattr(m, "weight", None), torch.Tensor) and m.weight.dim() >= 2:
+                he(m.weight)
+                if getattr(m, "bias", None) is not None:
+                    nn.init.zeros_(m.bias)
+        return init_layers(model, head, he)
+
+    @trap("A layer made with bias=False has m.bias = None, and your code fails on it. Ask first whether there is a bias.")
+    def missing_bias(model, head):
+        for m in model.modules():
+            if isinstance(m, (nn.Linear, nn.Conv2d)):
+                he(m.weight)
+                nn.init.zeros_(m.bias)
+        return init_layers(model, head, he)
+
+    @trap("You set a seed before every layer: layers of equal shape become identical. Do not seed inside the function.")
+    def seeds_each_layer(model, head):
+        return init_layers(model, head, he_with_one_seed)
+
+    @trap("2 / fan_in is the variance of the hidden weights. normal_ takes the standard deviation, its root.")
+    def variance_as_std(model, head):
+        return init_layers(model, head, lambda w: nn.init.normal_(w, 0.0, 2 / w[0].numel()))
+
+    @trap("The head's bias kept torch's random default. Set it to 0 like the others.")
+    def head_bias_left(model, head):
+        return init_layers(model, head, he, head_bias=False)
+
+    @trap("You left the head as it was. It gets weights from N(0, 0.01²) and bias 0.")
+    def head_left(model, head):
+        return init_layers(model, head, he, head_std=None, head_bias=False)
+
+    @trap("You worked on a copy, and the model that was passed in is unchanged. Work in place and return the model itself.")
+    def on_a_copy(model, head):
+        twin = copy.deepcopy({"model": model, "head": head})
+        return init_layers(twin["model"], twin["head"], he)
+
     @right("model.apply, written out by hand")
     def by_apply(model, head):
         @torch.no_grad()
@@ -1716,6 +1824,7 @@ def residual_model(block, kind, seed):
             nn.init.uniform_(m.weight, 0.5, 1.5)
             if m not in inside:
                 nn.init.uniform_(m.bias, -0.5, 0.5)
+            shake_statistics(m)
     return model, blocks, torch.randn(4, 3, 5, 6)
 
 
@@ -1726,7 +1835,8 @@ def residual_parts(submission, kind, seed):
     returned = submission.zero_init_residual(model)
     after = {k: v.clone() for k, v in model.state_dict().items()}
     changed = [k for k in before if k not in after or not torch.equal(before[k], after[k])]
-    trainable = [p.requires_grad for p in model.parameters()]
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    training = all(m.training for m in model.modules())
     last = [b.branch[4].weight for b in blocks]
     inputs = [torch.randn(4, b.branch[0].in_channels, 5, 6) for b in blocks]
     identity = [torch.equal(b(z), z) for b, z in zip(blocks, inputs)]
@@ -1734,13 +1844,58 @@ def residual_parts(submission, kind, seed):
     y = model(x)
     (y * torch.randn_like(y)).sum().backward()
     return {
-        "each block is the identity": identity,
-        "last gammas": [numbers(p) for p in last],
-        "changed parameters": changed,
-        "parameters that still train": trainable,
-        "last gammas get a gradient": [p.grad is not None and bool((p.grad.abs() > 1e-9).any()) for p in last],
+        "open blocks": identity.count(False),
+        "gammas not 0": sum(bool(p.any()) for p in last),
+        "blocks": len(blocks),
+        "changed besides": [k for k in changed if not k.endswith("branch.4.weight")],
+        "changed": len(changed),
+        "frozen": frozen,
+        "training mode": training,
+        "stuck gammas": sum(p.grad is None or not bool((p.grad.abs() > 1e-9).any()) for p in last),
         "returns the model": returned is model,
     }
+
+
+PARTS = {
+    "branch.0.weight": "The first convolution of a branch",
+    "branch.1.weight": "The weight of the first BatchNorm of a branch",
+    "branch.1.bias": "The bias of the first BatchNorm of a branch",
+    "branch.3.weight": "The last convolution of a branch",
+    "branch.4.bias": "The bias of the last BatchNorm of a branch",
+    "running_mean": "The running statistics of a BatchNorm",
+}
+
+
+def judge_residual(s, kind, seed):
+    if not s["changed"] and not s["returns the model"]:
+        return COPIED
+    n, besides, problems = s["blocks"], s["changed besides"], []
+    for part, words in PARTS.items():
+        if any(k.endswith(part) for k in besides):
+            problems.append(f"{words} was changed.")
+    if any(not k.endswith(tuple(PARTS)) for k in besides):
+        problems.append(f"Only the last norm of a branch may change; changed was also {besides[0]}.")
+    if s["gammas not 0"]:
+        problems.append(f"In {s['gammas not 0']} of {n} blocks the weight of the last BatchNorm is not exactly 0.")
+    if s["open blocks"]:
+        problems.append(f"{s['open blocks']} of {n} blocks do not return their input bit for bit.")
+    if s["frozen"]:
+        problems.append(f"No longer trainable: {', '.join(s['frozen'])}.")
+    if not s["training mode"]:
+        problems.append("The model is no longer in training mode.")
+    if s["stuck gammas"] and not problems[1:]:
+        problems.append(f"In {s['stuck gammas']} of {n} blocks the closed weight gets no gradient.")
+    if not s["returns the model"]:
+        problems.append("The function does not return the model that it was given.")
+    return " ".join(problems) or True
+
+
+def close_children(model):
+    for child in model.children():
+        if hasattr(child, "branch"):
+            nn.init.zeros_(child.branch[-1].weight)
+        else:
+            close_children(child)
 
 
 def branch_norms(model):
@@ -1762,9 +1917,9 @@ class ZeroInitResidual:
     probe = residual_parts
 
     cases = {
-        "one block": [call("a block", 1), call("a block", 2)],
-        "flat model": [call("flat", 3)],
-        "nested model": [call("nested", 4), call("nested", 5)],
+        "one block": group([call("a block", 1), call("a block", 2)], accept=judge_residual),
+        "flat model": group([call("flat", 3)], accept=judge_residual),
+        "nested model": group([call("nested", 4), call("nested", 5)], accept=judge_residual),
     }
 
     @trap(
@@ -1852,6 +2007,37 @@ class ZeroInitResidual:
             nn.init.zeros_(norms[-1].weight)
         return model
 
+    @trap("Your recursion looks at the children only and misses the model itself, which may be a block. model.modules() includes it.")
+    def misses_the_model(model):
+        close_children(model)
+        return model
+
+    @trap("You reset the last norm besides: reset_parameters and reset_running_stats also wipe its running statistics. Set the weight only.")
+    def statistics_reset(model):
+        for norms in branch_norms(model):
+            norms[-1].reset_parameters()
+            nn.init.zeros_(norms[-1].weight)
+        return model
+
+    @trap("You switched the model to evaluation mode. Touch nothing but the last gammas.")
+    def eval_mode(model):
+        for norms in branch_norms(model):
+            nn.init.zeros_(norms[-1].weight)
+        return model.eval()
+
+    @trap("Your gamma is tiny but not 0. Rounding hides it here; the block is exactly the identity with 0 only.")
+    def almost_zero(model):
+        for norms in branch_norms(model):
+            nn.init.constant_(norms[-1].weight, 1e-12)
+        return model
+
+    @trap("You worked on a copy, and the model that was passed in is unchanged. Work in place and return the model itself.")
+    def on_a_copy(model):
+        twin = copy.deepcopy(model)
+        for norms in branch_norms(twin):
+            nn.init.zeros_(norms[-1].weight)
+        return twin
+
     @right("by index, in no_grad")
     def by_index(model):
         with torch.no_grad():
@@ -1895,14 +2081,18 @@ def gpt(n_layer, seed, d=64):
         )
         for _ in range(n_layer)
     ]
-    top = {"wte": nn.Embedding(300, d), "wpe": nn.Embedding(120, d), "h": nn.ModuleList(blocks)}
+    top = {"wte": nn.Embedding(300, d), "wpe": nn.Embedding(120, d), "h": nn.ModuleList(blocks), "c_proj": nn.Linear(d, d)}
+    # what is neither linear nor an embedding stays, whatever its name and number of dimensions
+    top |= {"stem": nn.ModuleDict({"conv": nn.Conv1d(9, 8, 3), "c_proj": nn.Conv1d(8, 6, 3), "patch": nn.Conv2d(3, 4, 2)})}
+    top |= {"tables": nn.ParameterDict({"scale": nn.Parameter(torch.randn(20, 30))})}
     model = nn.ModuleDict(top | {"ln_f": nn.LayerNorm(d), "lm_head": nn.Linear(d, 300, bias=n_layer == 8)})
     return shaken(model, seed)
 
 
 def gpt_parts(submission, n_layer, seed):
     model = gpt(n_layer, seed)
-    norms = norm_state(model)
+    norms, others = norm_state(model), other_state(model, (nn.Linear, nn.Embedding))
+    free, patch = numbers(model["tables"]["scale"]), numbers(model["stem"]["patch"].weight)
     returned = submission.gpt2_init(model, n_layer)
     named = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Embedding))]
     weights = {name: numbers(m.weight) for name, m in named}
@@ -1913,6 +2103,9 @@ def gpt_parts(submission, n_layer, seed):
         "equal": any(a.shape == b.shape and np.array_equal(a, b) for i, a in enumerate(arrays_) for b in arrays_[:i]),
         "biases": max(float(m.bias.detach().abs().max()) for _, m in named if getattr(m, "bias", None) is not None),
         "norms kept": all(np.array_equal(a, b) for a, b in zip(norms, norm_state(model))),
+        "others kept": same_arrays(others, other_state(model, (nn.Linear, nn.Embedding))),
+        "free parameter kept": np.array_equal(free, numbers(model["tables"]["scale"])),
+        "c_proj convolution alone": np.array_equal(patch, numbers(model["stem"]["patch"].weight)),
         "trainable": all(p.requires_grad for p in model.parameters()),
     }
 
@@ -1924,7 +2117,7 @@ def judge_gpt(projections):
             if is_projection != projections:
                 continue
             want = 0.02 / math.sqrt(2 * n_layer) if is_projection else 0.02
-            where = f"the weights of {name.rpartition('.')[2]}"
+            where = f"the weights of {name.rpartition('.')[2]}" if "." in name else f"the weights of {name} at the top"
             problem = spread_problem(stats, want, where)
             if not problem and math.prod(stats["shape"]) > 12_000:
                 problem = kind_problem(stats, "normal", where)
@@ -1942,6 +2135,11 @@ def judge_gpt_rest(s, n_layer, seed):
         return "A bias of a linear layer is not 0."
     if not s["norms kept"]:
         return "A norm layer was changed."
+    if not s["free parameter kept"]:
+        return "A parameter that belongs to no nn.Linear and no nn.Embedding was changed."
+    if not s["others kept"]:
+        named = s["c_proj convolution alone"]
+        return "A convolution called c_proj was changed; it is no nn.Linear." if named else "Convolutions were changed."
     return s["trainable"] or "A parameter does not require a gradient any more."
 
 
@@ -2034,6 +2232,50 @@ class Gpt2Init:
                 nn.init.zeros_(m.bias)
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
 
+    @trap("You drew every parameter with two or more dimensions. Only nn.Linear and nn.Embedding are asked for: use isinstance.")
+    def every_matrix(model, n_layer):
+        for p in model.parameters():
+            if p.dim() >= 2:
+                nn.init.normal_(p, 0.0, 0.02)
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+
+    @trap("You drew the convolutions as well. Only nn.Linear and nn.Embedding get new weights; everything else keeps its values.")
+    def convolutions_too(model, n_layer):
+        for m in model.modules():
+            if isinstance(m, (nn.Conv1d, nn.Conv2d)):
+                nn.init.normal_(m.weight, 0.0, 0.02)
+                nn.init.zeros_(m.bias)
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+
+    @trap("You look for '.c_proj' with the dot; a layer of the model itself is called 'c_proj' without one. Ask for names that end in c_proj.")
+    def with_the_dot(model, n_layer):
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), is_projection=lambda name: name.endswith(".c_proj"))
+
+    @trap("You drew everything that is called c_proj, whatever its type. Only nn.Linear modules of that name are output projections.")
+    def name_alone(model, n_layer):
+        for name, p in model.named_parameters():
+            if name.endswith("c_proj.weight"):
+                nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * n_layer))
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+
+    @trap("A layer made with bias=False has m.bias = None, and your code fails on it. Ask first whether there is a bias.")
+    def missing_bias(model, n_layer):
+        for m in model.modules():
+            if isinstance(m, nn.Linear):
+                nn.init.zeros_(m.bias)
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+
+    @trap("You set a seed before every layer: layers of equal shape become identical. Do not seed inside the function.")
+    def seeds_each_layer(model, n_layer):
+        for name, m in model.named_modules():
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                torch.manual_seed(0)
+                projection = isinstance(m, nn.Linear) and name.endswith("c_proj")
+                nn.init.normal_(m.weight, 0.0, 0.02 / math.sqrt(2 * n_layer) if projection else 0.02)
+            if isinstance(m, nn.Linear) and m.bias is not None:
+                nn.init.zeros_(m.bias)
+        return model
+
     @right("over parameters, as in nanoGPT")
     def over_parameters(model, n_layer):
         for m in model.modules():
@@ -2041,8 +2283,9 @@ class Gpt2Init:
                 torch.nn.init.normal_(m.weight, mean=0.0, std=0.02)
                 if getattr(m, "bias", None) is not None:
                     torch.nn.init.zeros_(m.bias)
+        linear = {name for name, m in model.named_modules() if isinstance(m, nn.Linear)}
         for name, p in model.named_parameters():
-            if name.endswith("c_proj.weight"):
+            if name.endswith("c_proj.weight") and name.removesuffix(".weight") in linear:
                 torch.nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * n_layer))
         return model
 
@@ -2091,7 +2334,9 @@ def lora_start(submission, weight, bias, x, r, alpha):
         "A has shape": list(A.shape),
         "B has shape": list(B.shape),
         "B is zero": not bool(B.any()),
-        "A is random": A.unique().numel() > 0.9 * A.numel() and not torch.equal(A, matrix(layers_[1].A)),
+        "dtype of the base": A.dtype == B.dtype == base.weight.dtype,
+        "A is random": A.unique().numel() > 0.9 * A.numel(),
+        "two adapters have different A": not torch.equal(A, matrix(layers_[1].A)),
         "output": out,
     }
 
@@ -2102,7 +2347,7 @@ def lora_values(submission, weight, bias, x, r, alpha):
     with torch.no_grad():
         A.copy_(torch.linspace(-1, 1, A.numel()).reshape(A.shape).cos())
         B.copy_(torch.linspace(-2, 1, B.numel()).reshape(B.shape))
-    return layer(x)
+    return {"output": layer(x), "output in evaluation mode": layer.eval()(x)}
 
 
 def lora_training(submission, weight, bias, x, r, alpha):
@@ -2116,6 +2361,7 @@ def lora_training(submission, weight, bias, x, r, alpha):
         A.copy_(torch.linspace(-1, 1, A.numel()).reshape(A.shape).cos())
         B.copy_(torch.linspace(-2, 1, B.numel()).reshape(B.shape))
     layer.zero_grad()
+    x = x.clone().requires_grad_()
     y = layer(x)
     (y * torch.arange(y.numel()).reshape(y.shape).cos()).sum().backward()
     return {
@@ -2123,6 +2369,7 @@ def lora_training(submission, weight, bias, x, r, alpha):
         "gradient reaches at the start": first,
         "gradient of A": A.grad,
         "gradient of B": B.grad,
+        "gradient of x": x.grad,
     }
 
 
@@ -2135,6 +2382,7 @@ LORAS = [
     (tensor((3, 8), 4), None, tensor((2, 3, 8), 5), 3, 1.5),
     (tensor((6, 6), 6), tensor((6,), 7), tensor((1, 6), 8), 1, 4.0),
     (tensor((4, 9), 9), tensor((4,), 10), tensor((5, 9), 11), 4, 2.0),
+    (tensor((5, 6), 12).double(), tensor((5,), 13).double(), tensor((3, 6), 14).double(), 2, 3.0),
 ]
 
 
@@ -2237,6 +2485,57 @@ class LoRAFrozenA(LoRA):
         self.A.requires_grad_(False)
 
 
+class LoRASinglePrecision(LoRA):
+    def __init__(self, base, r, alpha):
+        super().__init__(base, r, alpha)
+        self.A = nn.Parameter(self.A.detach().float())
+        self.B = nn.Parameter(self.B.detach().float())
+
+
+class LoRABaseWithoutGraph(LoRA):
+    def forward(self, x):
+        with torch.no_grad():
+            y = self.base(x)
+        return y + self.scale() * (x @ self.A.T @ self.B.T)
+
+
+class LoRAUpdateCutFromX(LoRA):
+    def forward(self, x):
+        return self.base(x) + self.scale() * (x.detach() @ self.A.T @ self.B.T)
+
+
+class LoRACutFromX(LoRA):
+    def forward(self, x):
+        return super().forward(x.detach())
+
+
+class LoRATrainingOnly(LoRA):
+    def forward(self, x):
+        return super().forward(x) if self.training else self.base(x)
+
+
+class LoRASeeded(LoRA):
+    def __init__(self, base, r, alpha):
+        torch.manual_seed(0)
+        super().__init__(base, r, alpha)
+
+
+class LoRANoBias(LoRA):
+    def forward(self, x):
+        return F.linear(x, self.base.weight) + self.scale() * (x @ self.A.T @ self.B.T)
+
+
+class LoRANeedsBias(LoRA):
+    def __init__(self, base, r, alpha):
+        super().__init__(base, r, alpha)
+        base.bias.requires_grad = False
+
+
+class LoRAScalesAll(LoRA):
+    def forward(self, x):
+        return self.scale() * (self.base(x) + x @ self.A.T @ self.B.T)
+
+
 class LoRAMerged(nn.Module):
     def __init__(self, base, r, alpha):
         super().__init__()
@@ -2300,6 +2599,24 @@ class LoraLinear:
 
     turned = trap("A and B are stored the other way round. The task has A as (r, in) and B as (out, r), like torch weights.")(LoRATurned)
     frozen_a = trap("A does not train. Freeze the base only; A and B both learn.")(LoRAFrozenA)
+
+    single_precision = trap("A and B are float32 whatever the base is. Give them the dtype of base.weight.")(LoRASinglePrecision)
+    base_without_graph = trap(
+        "The base's output is computed without a graph, so the layers below get a gradient from the update only. Freeze its parameters instead."
+    )(LoRABaseWithoutGraph)
+    update_cut_from_x = trap("x is detached before the update, so the layers below get no gradient through A and B. Leave x as it is.")(
+        LoRAUpdateCutFromX
+    )
+    cut_from_x = trap("No gradient flows back to x: the layers below never learn. Do not detach it; freezing the base's parameters is enough.")(
+        LoRACutFromX
+    )
+    training_only = trap("In evaluation mode your layer forgets what the adapter has learned. The formula holds in both modes.")(LoRATrainingOnly)
+    seeded = trap("Your A is the same in every adapter. Do not set a seed inside the class: draw A anew.")(LoRASeeded)
+    no_bias = trap("The base's bias is missing in your output. Call base(x), which adds it where there is one.")(LoRANoBias)
+    needs_bias = trap("A base made with bias=False has base.bias = None, and your code fails on it. base.requires_grad_(False) covers both.")(
+        LoRANeedsBias
+    )
+    scales_all = trap("You scaled the base's output as well. Only the low-rank update gets the factor alpha / r.")(LoRAScalesAll)
 
     merged = right("with the merged weight W + (alpha/r) B A")(LoRAMerged)
     stepwise = right("two linear maps")(LoRASteps)
@@ -2369,16 +2686,16 @@ class TestInit:
         check_statistics(init)
         check_statistics(init, 350, 120)
 
-    @trap("Your test looks at the shape only. Almost every wrong initializer has the right shape.")
+    @trap("Your check lets every wrong one through. It must raise; a returned False is ignored. And a look at the shape is not enough: it is mostly right.")
     def shape_only(init):
         check_statistics(init, mean=False, std=False, rows=False, seeds=False, repeat=False)
 
-    @trap("With a square matrix fan_in and fan_out are the same number. Test a shape with two different sizes.")
+    @trap("fan_out and Xavier get through. Test a shape with two different sizes (in a square matrix both fans are equal), and keep the tolerance near 5 %.")
     def square(init):
         check_statistics(init, 250, 250)
 
     @trap(
-        "A chance deviation is no error: your tolerance is far tighter than one draw can be. For n weights the std is off by about 1/sqrt(2n)."
+        "Your check rejects right implementations: it is too strict (for n weights chance moves the std by about 1/sqrt(2n)), or your own reference is wrong: sqrt(2 / fan_in)."
     )
     def too_strict(init):
         check_statistics(init, tolerance=1e-6)
@@ -2403,7 +2720,7 @@ class TestInit:
     def never_repeated(init):
         check_statistics(init, repeat=False)
 
-    @trap("Only the mean is checked, not the size. The standard deviation is what He is about.")
+    @trap("Every wrong size gets through: the standard deviation is not checked, or your tolerance is too wide. It is what He is about.")
     def no_std(init):
         check_statistics(init, std=False)
 

@@ -244,7 +244,7 @@ assert abs(gain(lambda z: 3 * z) - 1 / 3) < 0.004, "the gain undoes a factor"
 #
 # And He is only *close* for GELU ($\mathbb E[\phi^2]=0.425$, gain 1.53) and SiLU (0.356, gain 1.68). Neither scales like ReLU does: halve the input and the output shrinks by more than half.
 # So no gain holds them steady. In a 30-layer net without norm layers He lets the activations sink to about 0.01 (GELU) and 0.0001 (SiLU), and the matched gains blow them up to
-# about 11 and 58. With norm layers or a handful of layers none of this shows, which is why He is good enough in practice. Look again at the first demo with SiLU.
+# about 10 (GELU) and somewhere between 50 and 100 (SiLU; it depends on width and draw). With norm layers or a handful of layers none of this shows, which is why He is good enough in practice. Look again at the first demo with SiLU.
 #
 # ### Exercise initialization.xavier-he · difficulty 2 of 5 · 15 min · 3 points
 #
@@ -418,8 +418,9 @@ explore(
 # Write `init_model(model, head)`, which initializes a ReLU model in place and returns that same model.
 #
 # - Every `nn.Linear` and `nn.Conv2d` at any depth of nesting, except `head`: He-normal weights (normal draws, fan_in, ReLU gain), each layer with draws of its own; bias 0 where there is one. Some layers have no bias.
-# - `head` is one of the model's `nn.Linear` layers, freshly put on: weights $N(0, 0.01^2)$, bias 0.
-# - Everything else stays as it is. Norm layers keep their values, which need not be the defaults. All parameters still require gradients.
+# - `head` is one of the model's `nn.Linear` layers, freshly put on: weights $N(0, 0.01^2)$, bias 0. It need not be the last one (some nets have a second output), and another layer may have the same sizes.
+# - Everything else stays as it is: other kinds of layers (`nn.Embedding`, `nn.Conv1d`) keep their values, norm layers too, running statistics included; none need be at the defaults. All parameters still require
+#   gradients, and the model stays in training mode.
 #
 # A `Linear(200, 100)` inside the model ends with standard deviation 0.1.
 #
@@ -568,7 +569,8 @@ print(f"   scaled by 1/sqrt(100): {demos.stream(100, branch_std=0.1)[-1]:.2f},  
 # - Blocks have the class `RB` of the set-up cell: `branch` is an `nn.Sequential` of conv, bn, relu, conv, bn, and the output is `x + branch(x)`.
 # - The model is a block itself or holds blocks at any depth of nesting, beside other layers, among them BatchNorms that belong to no block.
 # - After the call every block returns its input bit for bit. The only thing that changed is the `weight` (γ) of the **last** BatchNorm of each branch, now 0.
-#   Nothing else is touched, and everything still requires gradients.
+#   Exactly 0: a tiny number is not enough, even where rounding hides it.
+# - Nothing else is touched: no other parameter, no running statistics, not the training mode. Everything still requires gradients.
 #
 # For `block = RB(3)`, `zero_init_residual(block)(x)` equals `x`, and after a backward pass the closed γ has a gradient that is not zero.
 #
@@ -603,8 +605,8 @@ assert net[1].branch[-1].weight.grad.abs().sum() > 0, "the last gamma must be ab
 # Write `gpt2_init(model, n_layer)`, in place; return that same model.
 #
 # - Weights of every `nn.Linear` and `nn.Embedding`: $N(0, 0.02^2)$, each with draws of its own.
-# - Except the output projections, the `nn.Linear` modules whose name *ends* in `c_proj` (such as `h.0.attn.c_proj`; `c_proj_gate` is none): standard deviation $0.02/\sqrt{2\,n_{layer}}$.
-# - Biases of all linear layers 0, where there are any. Everything else, `nn.LayerNorm` above all, keeps its values. All parameters still require gradients.
+# - Except the output projections, the `nn.Linear` modules whose name *ends* in `c_proj` (such as `h.0.attn.c_proj`; `c_proj` at the top; `c_proj_gate` is none): standard deviation $0.02/\sqrt{2\,n_{layer}}$.
+# - Biases of all linear layers 0, where there are any. Everything else keeps its values: `nn.LayerNorm`, convolutions (also one that is called `c_proj`), parameters that belong to no such layer. All parameters still require gradients.
 #
 # With 8 layers the projections get standard deviation 0.005.
 #
@@ -705,7 +707,9 @@ assert (np.diag(Q.T @ G) > 0).all(), "its diagonal must be positive: flip column
 #
 # - `LoRALinear(base, r, alpha)`: `base` an `nn.Linear` with or without bias, `r` ≥ 1 an integer, `alpha` a float.
 # - Parameters `A` `(r, in)`, random with any sensible spread, and `B` `(out, r)`, zero. They have the dtype of `base.weight`. They are all that trains: freeze weight and bias of the base.
-# - The forward pass is the formula above for `x` of shape `(..., in)`. At the start the output equals `base(x)` bit for bit.
+# - The forward pass is the formula above for `x` of shape `(..., in)`, in training and in evaluation mode alike. At the start the output equals `base(x)` bit for bit.
+# - Gradients flow back to `x` through both terms: the layers below may train too. `x` has the dtype of `base.weight`, which may be float64.
+# - No seed is set: each adapter has an `A` of its own.
 #
 # `LoRALinear(nn.Linear(5, 7), r=2, alpha=6.0)` has 2·(5 + 7) = 24 trainable numbers.
 #

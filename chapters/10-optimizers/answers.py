@@ -842,6 +842,17 @@ def _schedule_call(draw, part, floor):
     return call(draw(st.integers(first, last)), total, warmup, draw(st.sampled_from([1.0, 0.5, 3e-2])), **min_lr)
 
 
+def _judge_ramp_only(rate, step, total, warmup, peak, min_lr=0.0):
+    """warmup = total: at step total the ramp's end and the cosine's end are both right."""
+    allowed = [peak * step / total] if step < total else [peak, min_lr] if step == total else [min_lr]
+    if np.ndim(rate) or not isinstance(rate, (int, float, np.number, np.ndarray, torch.Tensor)):
+        return "The result is not one number."
+    if any(math.isclose(float(rate), a, rel_tol=1e-7, abs_tol=1e-9) for a in allowed):
+        return True
+    where = "Before" if step < total else "Beyond" if step > total else "At"
+    return f"{where} step total, with warmup = total: {float(rate):.6g} instead of {' or '.join(f'{a:.6g}' for a in allowed)}."
+
+
 @exercise("optimizers.warmup-cosine", names="lr_at", covers=["optimizers.warmup", "optimizers.cosine", "optimizers.schedule-caption"])
 class WarmupCosine:
     reference = _warmup_cosine
@@ -861,6 +872,7 @@ class WarmupCosine:
             call(51, 50, 50, 0.1, 0.02),
             call(120, 50, 50, 0.1, 0.02),
         ],
+        "nothing but a ramp": group([call(50, 50, 50, 0.1, 0.02), call(49, 50, 50, 0.1, 0.02), call(1, 1, 1, 0.3, 0.02), call(51, 50, 50, 0.1, 0.02)], accept=_judge_ramp_only),
     }
 
     @trap("You divide by total: the decay then has more room than steps, and the rate never reaches the floor. It lasts total − warmup steps.")
@@ -909,6 +921,14 @@ class WarmupCosine:
         if ramp < 1:
             return peak * ramp
         return _warmup_cosine(step, total, warmup, peak, min_lr)
+
+    @trap("With warmup = total the decay has no steps, and at step total you divide by total − warmup = 0. Treat that step before you divide.")
+    def no_decay_crashes(step, total, warmup, peak, min_lr=0.0):
+        if step < warmup:
+            return peak * step / warmup
+        if step > total:
+            return min_lr
+        return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
     @trap("This decays to 0 and cuts the curve off at min_lr: too low before, kinked where it meets the floor. The floor stretches the whole curve.")
     def floor_cuts(step, total, warmup, peak, min_lr=0.0):
@@ -1048,6 +1068,35 @@ class PromptWarmup:
     @trap("The curve is cut off at lr_min instead of ending there smoothly. The floor stretches the whole curve.")
     def floor_cuts(step, warm, total, lr_max, lr_min=0.0):
         return _prompt_warmup(step, warm, total, lr_max) if step < warm else max(lr_min, _prompt_warmup(step, warm, total, lr_max))
+
+    @trap("You add lr_min to a curve that still has the height of lr_max, so it starts above lr_max. Its height is lr_max − lr_min.")
+    def floor_added(step, warm, total, lr_max, lr_min=0.0):
+        if step < warm:
+            return lr_max * (step + 1) / warm
+        return lr_min + _prompt_warmup(step, warm, total, lr_max)
+
+    @trap("Your ramp starts from lr_min. It is lr_max·(step + 1)/warm; lr_min is only where the cosine ends.")
+    def ramp_from_the_floor(step, warm, total, lr_max, lr_min=0.0):
+        if step < warm:
+            return lr_min + (lr_max - lr_min) * (step + 1) / warm
+        return _prompt_warmup(step, warm, total, lr_max, lr_min)
+
+    @trap("Beyond total your rate drops to 0. It stays where the cosine ended, at lr_min.")
+    def zero_beyond_the_end(step, warm, total, lr_max, lr_min=0.0):
+        return 0.0 if step > total else _prompt_warmup(step, warm, total, lr_max, lr_min)
+
+    @trap("Your cosine lasts total − 1 − warm steps and is at lr_min one step early. It gets there at step total.")
+    def ends_one_early(step, warm, total, lr_max, lr_min=0.0):
+        if step < warm:
+            return lr_max * (step + 1) / warm
+        x = min(1, (step - warm) / (total - 1 - warm))
+        return lr_min + (lr_max - lr_min) * 0.5 * (1 + math.cos(math.pi * x))
+
+    @trap("Your ramp divides by warm + 1, so step warm − 1 is still below lr_max. Divide by warm.")
+    def ramp_over_warm_plus_one(step, warm, total, lr_max, lr_min=0.0):
+        if step < warm:
+            return lr_max * (step + 1) / (warm + 1)
+        return _prompt_warmup(step, warm, total, lr_max, lr_min)
 
     @trap("The progress of the cosine is one step ahead: with (step + 1 − warm) the decay begins a step early. Only the ramp has the + 1.")
     def cosine_one_early(step, warm, total, lr_max, lr_min=0.0):

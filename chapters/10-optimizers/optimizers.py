@@ -176,7 +176,7 @@ predict(
 # %% demo="optimizers.demo-bias-correction" covers="optimizers.adam-bias-correction optimizers.q.bias-correction optimizers.q.warmup"
 explore(
     demos.bias_correction,
-    alt="Adam's step length: with correction 1 throughout, without it 3.2 at the first step, 6.5 at step 12, and above 1 for 2000 steps; beside it the spread of 1/sqrt(v_hat), wide in the first ten steps",
+    alt="Adam's step length: with correction 1 throughout, without it 3.2 at the first step, 6.6 at step 12, and above 1 for 2000 steps; beside it the spread of 1/sqrt(v_hat), wide in the first ten steps",
     beta2=[0.999, 0.98, 0.95],
     noise=(0.0, 1.0, 0.1, 0.1),
 )
@@ -464,13 +464,13 @@ explore(
 #
 # - From 0 at step 0 in a straight line to `peak` at step `warmup`; from there half a cosine wave down to `min_lr` at step `total`; `min_lr` at every step beyond `total`.
 # - `min_lr` stretches the cosine; the ramp always starts at 0.
-# - `warmup = 0` is allowed (step 0 has `peak`), and so is `warmup = total` (a ramp; beyond `total` the rate is `min_lr`).
+# - `warmup = 0` is allowed (step 0 has `peak`), and so is `warmup = total`: nothing but a ramp, and beyond `total` the rate is `min_lr`. At step `total` itself the ramp and the decay both end then, so `peak` and `min_lr` are both accepted.
 #
 # `lr_at(5, 100, 10, 1.0)` is 0.5; `lr_at(55, 100, 10, 1.0, 0.2)` is 0.6.
 #
 # <details><summary>Hint 1</summary>Compute the progress x of the decay first, between 0 and 1. What must it be at step warmup, and what beyond total?</details>
 #
-# <details><summary>Hint 2</summary>x = min(1, (step − warmup)/(total − warmup)).</details>
+# <details><summary>Hint 2</summary>x = min(1, (step − warmup)/(total − warmup)). With warmup = total that divides by zero: the case needs a line of its own.</details>
 
 # %% exercise="optimizers.warmup-cosine" points=3
 def lr_at(step: int, total: int, warmup: int, peak: float, min_lr: float = 0.0) -> float:
