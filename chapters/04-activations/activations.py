@@ -41,7 +41,7 @@ def bend(z):
 print("relu(1) + relu(-1) =", bend(1.0) + bend(-1.0), "   relu(1 + (-1)) =", bend(0.0))
 
 # %% [markdown]
-# One is not zero, so ReLU is not linear. It is *piecewise* linear: straight on both sides of 0 and bent at 0, and the bend is all that depth needs.
+# One is not zero, so ReLU is not linear. And $\mathrm{relu}(0)=0$, so no bias explains the gap: it is not affine either. It is *piecewise* linear: straight on both sides of 0 and bent at 0, and the bend is all that depth needs.
 # Each unit $\mathrm{ReLU}(wx+b)$ has its kink at $x=-b/w$. Add a few with kinks in different places and any curve appears, in short straight pieces.
 # Three kinks make a tent:
 
@@ -582,7 +582,7 @@ assert matched_hidden(512, 2048) == 1365, "2/3 of 2048 is 1365.33; round down"
 #
 # - `x`: tensor $(\dots,D)$ with any number of leading axes, also none. `W`: tensor $(2F,D)$, stored as in `nn.Linear`. `b`: tensor $(2F,)$.
 # - Project: $p=xW^\top+b$. The *first* $F$ features of $p$ are the linear content, the *last* $F$ are the gate.
-# - Return content $\odot\ \mathrm{SiLU}(\text{gate})$, shape $(\dots,F)$. Everything in torch is allowed.
+# - Return content $\odot\ \mathrm{SiLU}(\text{gate})$, shape $(\dots,F)$; gradients flow through it to `x`, `W` and `b`. Everything in torch is allowed.
 #
 # With $p=(3,\,2)$, that is $F=1$, the result is $3\cdot2\,\sigma(2)=5.2848$.
 #
@@ -725,7 +725,7 @@ explore(
 # **What to see.** He + ReLU and Xavier + tanh keep signal and gradient alive. Xavier + ReLU loses a factor of a thousand in twenty layers, both ways. The sigmoid is far below everything. **Try** depth 30.
 #
 # You will often read that He with sigmoid may explode. In fact a sigmoid is bounded and its slope is at most 1/4: with He each layer leaves at most $0.25\cdot\sqrt2\approx0.35$ of the gradient, and thirty layers
-# leave about $10^{-15}$. Larger weights only saturate it more. No scale saves a deep sigmoid net; "Xavier for sigmoid" is at most the lesser evil. For tanh, `torch.nn.init.calculate_gain("tanh")` is 5/3: torch recommends `xavier_normal_` with that gain.
+# leave at most $3\cdot10^{-14}$. Larger weights only saturate it more. No scale saves a deep sigmoid net; "Xavier for sigmoid" is at most the lesser evil. For tanh, `torch.nn.init.calculate_gain("tanh")` is 5/3: torch recommends `xavier_normal_` with that gain.
 #
 # One more fine point: He is made for ReLU. GELU passes less, $0.43$ of the mean square instead of $0.5$ at unit scale and less below it, so a deep plain GELU net still decays, slowly; normalization layers cover that.
 #

@@ -124,6 +124,30 @@ class ReluFamily:
         def elu(z, alpha=1.0):
             return np.where(z > 0, z, np.expm1(alpha * np.minimum(z, 0)))
 
+    @trap("alpha multiplies the whole bracket, alpha (e^z − 1). As written only e^z is multiplied, and the function jumps at 0.")
+    class elu_bracket_missing:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return np.where(z > 0, z, alpha * np.exp(np.minimum(z, 0)) - 1)
+
+    @trap("alpha scales the negative side of ELU only; positive z passes unchanged. (With a factor on both sides it would be SELU.)")
+    class elu_alpha_on_both_sides:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return alpha * np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+
+    @trap("The default slope is not the one that the task states: leaky_relu(z, alpha=0.01).")
+    class leaky_default:
+        relu = _relu
+        elu = _elu
+
+        def leaky_relu(z, alpha=0.1):
+            return np.where(z > 0, z, alpha * z)
+
     @trap("This is ReLU's derivative (0 or 1). ReLU itself hands positive values on: max(0, z).")
     class relu_derivative:
         leaky_relu = _leaky
@@ -253,6 +277,14 @@ class StableSigmoid:
 
         def dsigmoid(z):
             return 1 - _sigmoid(z) ** 2
+
+    @trap("s(1 − s²) mixes the sigmoid's derivative, s(1−s), with that of tanh, 1 − t². No square here.")
+    class derivative_with_a_square:
+        sigmoid = _sigmoid
+
+        def dsigmoid(z):
+            s = _sigmoid(z)
+            return s * (1 - s**2)
 
     @trap("Your derivative applies the sigmoid once more to a value that went through it already. It takes z, not sigmoid(z).")
     class sigmoid_twice:
@@ -543,6 +575,14 @@ class GeluForms:
     root_missing = trap("The factor inside tanh is √(2/π) = 0.79788, not 2/π = 0.63662.")(
         _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(2 / math.pi * (z + 0.044715 * z**3))))
     )
+    root_of_two_only = trap("The root covers the whole fraction: √(2/π) = 0.79788, while √2/π is 0.45016.")(
+        _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(math.sqrt(2) / math.pi * (z + 0.044715 * z**3))))
+    )
+    _rounded = "A constant is rounded. Each form is checked to 1e−7, so all digits count: √(2/π), 0.044715 and 1.702."
+    correction_rounded = trap(_rounded)(_gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(_C * (z + 0.0447 * z**3)))))
+    root_rounded = trap(_rounded)(_gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(0.8 * (z + 0.044715 * z**3)))))
+    both_rounded = trap(_rounded)(_gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(0.8 * (z + 0.0447 * z**3)))))
+    sigmoid_constant_rounded = trap(_rounded)(_gelu(sigmoid=lambda z: z * _sigmoid(1.7 * z)))
     factor_on_z_only = trap("√(2/π) multiplies the whole bracket z + 0.044715 z³, not only its first term.")(
         _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(_C * z + 0.044715 * z**3)))
     )
@@ -593,6 +633,12 @@ class GeluForms:
 # ---------------------------------------------------------------------------------------------------------------------- silu
 
 
+def _pair_of(result):
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError(f"silu must return a pair, (value, derivative); it returned {type(result).__name__}")
+    return result
+
+
 def _silu(sigmoid):
     return lambda z: (z * sigmoid(z), sigmoid(z) * (1 + z * (1 - sigmoid(z))))
 
@@ -606,10 +652,10 @@ class SiluGradient:
         return value, slope
 
     def _value(submission, z):
-        return submission.silu(z)[0]
+        return _pair_of(submission.silu(z))[0]
 
     def _slope(submission, z):
-        return submission.silu(z)[1]
+        return _pair_of(submission.silu(z))[1]
 
     cases = {
         "values": group([call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,)))], probe=_value),
@@ -641,6 +687,25 @@ class SiluGradient:
     def derivative_of_the_gate(z):
         s = _sigmoid(z)
         return z * s, s * (1 - s)
+
+    @trap("The factor z got lost: the derivative of the gate, s(1−s), is multiplied by z. The slope is s + z·s(1−s).")
+    def z_forgotten(z):
+        s = _sigmoid(z)
+        return z * s, s + s * (1 - s)
+
+    @trap("The sign in the bracket is wrong: s(1 + z(1−s)). The product rule adds.")
+    def minus_in_the_bracket(z):
+        s = _sigmoid(z)
+        return z * s, s * (1 - z * (1 - s))
+
+    @trap("1.702 belongs to the sigmoid form of GELU. SiLU has the plain sigmoid: z·sigmoid(z).")
+    def gelu_constant(z):
+        s = _sigmoid(1.702 * z)
+        return z * s, s + 1.702 * z * s * (1 - s)
+
+    @trap("silu returns two things, the pair (value, derivative), each of the shape of z. Yours returns something else.")
+    def value_alone(z):
+        return z * _sigmoid(z)
 
     @trap("y(1−y) works only for y = sigmoid(z). SiLU's output y = z·s needs the product rule.")
     def derivative_from_the_output(z):
@@ -762,6 +827,31 @@ class PreluBackward:
     @trap("The derivative of alpha·x with respect to alpha is x. Yours carries a factor alpha as well.")
     def alpha_in_its_own_gradient(x, alpha, dY):
         return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (dY * alpha * x * (x <= 0)).sum(0)
+
+    _mask = "The branch is chosen by the sign of x, not of y: with a negative slope y is positive where x is negative."
+
+    @trap(_mask)
+    def branch_by_the_output(x, alpha, dY):
+        y = np.where(x > 0, x, alpha * x)
+        return y, dY * np.where(y > 0, 1, alpha), (dY * x * (y <= 0)).sum(0)
+
+    @trap(_mask)
+    def branch_of_dx_by_the_output(x, alpha, dY):
+        y = np.where(x > 0, x, alpha * x)
+        return y, dY * np.where(y > 0, 1, alpha), (dY * x * (x <= 0)).sum(0)
+
+    @trap("On the negative side y = alpha·x, so the derivative for alpha is x, not y: yours uses the output.")
+    def output_in_place_of_input(x, alpha, dY):
+        y = np.where(x > 0, x, alpha * x)
+        return y, dY * np.where(x > 0, 1, alpha), (dY * np.minimum(y, 0)).sum(0)
+
+    @trap("dalpha has the wrong sign: on the negative side the derivative is x itself, a negative number, not |x|.")
+    def sign_of_dalpha(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), (dY * np.maximum(-x, 0)).sum(0)
+
+    @trap("dalpha has one number a channel, shape (C,). Yours still has one an example: sum over the batch.")
+    def not_summed(x, alpha, dY):
+        return np.where(x > 0, x, alpha * x), dY * np.where(x > 0, 1, alpha), dY * np.minimum(x, 0)
 
     @right("maximum and minimum")
     def max_and_min(x, alpha, dY):
@@ -1011,6 +1101,14 @@ class CrossEntropyLogits:
         logp = logits - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
         return float(-logp[np.arange(len(y)), y].mean())
 
+    @trap("The log is the natural one: with log2 the loss is in bits, larger by 1/ln 2 = 1.4427.")
+    def in_bits(logits, y):
+        return float(-_cross_entropy(logits, y).mean() / math.log(2))
+
+    @trap("max − z_y is only the leading part: log Σ exp(z − max) is missing, which is ln 2 where two classes tie.")
+    def maximum_alone(logits, y):
+        return float((logits.max(axis=1) - logits[np.arange(len(y)), y]).mean())
+
     @trap("This is the sum over the batch. The task asks for the mean.")
     def summed(logits, y):
         return float(-_cross_entropy(logits, y).sum())
@@ -1164,19 +1262,40 @@ class SwigluFfn:
         def matched_hidden(d, d_ff):
             return d_ff
 
-    @trap("Rounding up (or to the nearest) goes over the budget when 2·d_ff/3 is not whole. “Does not exceed” means: round down.")
+    @trap("Rounding up (or to the nearest) goes over the budget when 2·d_ff/3 is not whole. “Do not hold more” means: round down.")
     class rounded_up:
         swiglu_ffn = _ffn
 
         def matched_hidden(d, d_ff):
             return math.ceil(2 * d_ff / 3)
 
-    @trap("Rounding up (or to the nearest) goes over the budget when 2·d_ff/3 is not whole. “Does not exceed” means: round down.")
+    @trap("Rounding up (or to the nearest) goes over the budget when 2·d_ff/3 is not whole. “Do not hold more” means: round down.")
     class rounded_to_nearest:
         swiglu_ffn = _ffn
 
         def matched_hidden(d, d_ff):
             return round(2 * d_ff / 3)
+
+    @trap("“Do not hold more” allows exactly as many: when 2·d_ff/3 is whole, it is the answer itself.")
+    class strictly_fewer:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return (2 * d_ff - 1) // 3
+
+    @trap("Multiples of 256 are LLaMA's choice. The task asks for the largest size within the budget: 2·d_ff/3, rounded down.")
+    class rounded_to_256:
+        swiglu_ffn = _ffn
+
+        def matched_hidden(d, d_ff):
+            return -(-(2 * d_ff // 3) // 256) * 256
+
+    @trap("The last matrix is missing: the gated product has h features, and W2 takes it back to d.")
+    class last_matrix_missing:
+        matched_hidden = _matched
+
+        def swiglu_ffn(x, W, V, W2):
+            return _swish(x @ W) * (x @ V)
 
     @trap("8d/3 assumes d_ff = 4d. The plain FFN's hidden size is the argument d_ff: the answer is 2·d_ff/3, rounded down.")
     class four_d_assumed:
@@ -1235,10 +1354,24 @@ class SwigluChunk:
         value, gate = (x @ W.T + b).chunk(2, dim=-1)
         return value * F.silu(gate)
 
+    def _gradients(submission, x, W, b):
+        x, W, b = (t.clone().requires_grad_(True) for t in (x, W, b))
+        out = submission.swiglu(x, W, b)
+        if not getattr(out, "requires_grad", False):
+            return {"x": None, "W": None, "b": None}
+        out.square().sum().backward()
+        return {"x": x.grad, "W": W.grad, "b": b.grad}
+
     cases = {
         "values": [_swiglu_case(4, d=3, f=4, seed=1), _swiglu_case(5, d=6, f=3, seed=2), _swiglu_case(1, d=2, f=1, seed=3), _swiglu_case(8, d=8, f=4, seed=4)],
         "any leading axes": [_swiglu_case(2, 3, d=4, f=5, seed=5), _swiglu_case(4, 2, d=6, f=3, seed=6), _swiglu_case(d=5, f=2, seed=7), _swiglu_case(2, 2, 3, d=2, f=2, seed=8)],
+        "gradient": group([_swiglu_case(4, d=3, f=4, seed=9), _swiglu_case(2, 3, d=4, f=2, seed=10)], probe=_gradients),
     }
+
+    @trap("The values are right, but no gradient arrives at x, W and b: detach, .data, .numpy() and no_grad cut the result off.")
+    def detached(x, W, b):
+        value, gate = (x @ W.T + b).detach().chunk(2, dim=-1)
+        return value * F.silu(gate)
 
     @trap("The roles are exchanged. In this layout the SECOND half is the gate and goes through SiLU; the first half stays linear.")
     def gate_first(x, W, b):
@@ -1348,6 +1481,16 @@ class DeadUnits:
     def sparsity_as_dead(batches):
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
         return float((rows == 0).mean()), float((rows == 0).mean())
+
+    @trap("The order is (dead, zeros): first the fraction of dead units, then the fraction of zero entries.")
+    def order_exchanged(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows == 0).mean()), float((rows == 0).all(axis=0).mean())
+
+    @trap("These are counts. Both results are fractions: divide by the number of units, and by the number of entries.")
+    def counts(batches):
+        rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
+        return float((rows == 0).all(axis=0).sum()), float((rows == 0).sum())
 
     @trap("You average the dead fraction of single batches, so a unit silent in one of them counts partly. Combine the batches with AND: silent in every one.")
     def averaged_over_batches(batches):
@@ -1626,7 +1769,14 @@ def _accept_loss(loss, logits, y):
         return f"The loss is {'not a number' if np.isnan(loss) else 'infinite'}; it should be {want:.6g}."
     if abs(loss - want) <= 1e-5 + 1e-5 * want + _rounding(logits):
         return True
-    kind = "negative" if loss < -1e-5 else "too small" if loss < want else "too large"
+    twice = F.cross_entropy(torch.softmax(logits.double(), dim=1), y).item()
+    picked = -logits.double()[torch.arange(len(y)), y].mean().item()
+    if abs(loss - twice) <= 1e-5:
+        kind = "that of a softmax applied twice"
+    elif abs(loss - picked) <= 1e-5 + _rounding(logits):
+        kind = "minus the mean of the right logits"
+    else:
+        kind = "negative" if loss < -1e-5 else "too small" if loss < want else "too large"
     return f"The loss is {kind}: {float(loss):.6g}; it should be {want:.6g}."
 
 
@@ -1714,6 +1864,22 @@ class FixNll:
     def softmax_twice(logits, y):
         return F.cross_entropy(torch.softmax(logits, dim=1), y)
 
+    @trap("exp of a raw logit overflows from 88.7 on in float32, and underflows far below 0. Use torch.logsumexp, which subtracts the maximum, or F.cross_entropy.")
+    def no_max_subtraction(logits, y):
+        return (logits.exp().sum(dim=1).log() - logits[torch.arange(len(y)), y]).mean()
+
+    @trap("F.nll_loss expects log-probabilities. Given logits it returns −z_y: the normalization is missing. Use F.cross_entropy.")
+    def nll_of_logits(logits, y):
+        return F.nll_loss(logits, y)
+
+    @trap("Scaling the logits changes the loss. They are right as they are, however large; the formula is not.")
+    def logits_scaled(logits, y):
+        return F.cross_entropy(logits / logits.abs().max().clamp(min=1), y)
+
+    @trap("Label smoothing is another loss: it mixes in the other classes. The task asks for the plain cross-entropy.")
+    def label_smoothing(logits, y):
+        return F.cross_entropy(logits, y, label_smoothing=0.01)
+
     @trap("F.nll_loss expects log-probabilities. Given probabilities it returns −p, which is no cross-entropy.")
     def nll_of_probabilities(logits, y):
         return F.nll_loss(torch.softmax(logits, dim=1), y)
@@ -1752,6 +1918,8 @@ def _spread(outputs):
 
 
 def _looks(inputs):
+    if bool((inputs >= 0).all()) and torch.allclose(inputs.sum(1), torch.ones(len(inputs)), atol=1e-4):
+        return "between 0 and 1 and sum to 1 over the units"
     if bool((inputs > 0).all() and (inputs < 1).all()):
         return "all strictly between 0 and 1"
     if bool((inputs >= 0).all()):
@@ -1761,15 +1929,18 @@ def _looks(inputs):
 
 def _weights(linears):
     scale = sum(m.weight.var().item() * m.in_features for m in linears) / len(linears)
-    for low, high, words in [(0.25, 0.45, "1/(3n), torch's default"), (0.8, 1.25, "about 1/n"), (1.7, 2.3, "about 2/n"), (30, 1e9, "far above 2/n")]:
+    for low, high, words in [(-1, 1e-9, "zero"), (0.25, 0.45, "1/(3n), torch's default"), (0.8, 1.25, "about 1/n"), (1.7, 2.3, "about 2/n"), (30, 1e9, "far above 2/n")]:
         if low < scale < high:
             return words
     return "of another size"
 
 
 def _portrait(seen):
-    looks = _looks(seen[-1][1])
-    return looks if "between" in looks else f"{looks}, and the hidden weights' variance is {_weights([m for m, _, _ in seen[1:-1]])}"
+    looks, hidden = _looks(seen[-1][1]), [m for m, _, _ in seen[1:-1]]
+    if "between" in looks:
+        return looks
+    biased = any(m.bias is not None and m.bias.abs().mean() > 0.3 for m in hidden)
+    return f"{looks}, and the hidden weights' variance is {_weights(hidden)}{', with large biases' if biased else ''}"
 
 
 def _run_once(net, x):
@@ -1904,7 +2075,7 @@ def _accept_learned(loss, seed):
     return loss < 0.1 or f"A net with 3 hidden layers does not memorize 32 examples: the loss stays at {loss:.2f}."
 
 
-def _mlp(activation, init=None, *end, keep_bias=False, bare=lambda k, depth: False):
+def _mlp(activation, init=None, *end, keep_bias=False, bias=0.0, bare=lambda k, depth: False):
     def make_classifier(d_in, depth, width, n_classes):
         layers, d = [], d_in
         for k in range(1, depth + 1):
@@ -1912,7 +2083,7 @@ def _mlp(activation, init=None, *end, keep_bias=False, bare=lambda k, depth: Fal
             if init:
                 init(linear.weight)
             if init and not keep_bias:
-                nn.init.zeros_(linear.bias)
+                nn.init.constant_(linear.bias, bias)
             layers += [linear] if bare(k, depth) else [linear, activation()]
             d = width
         return nn.Sequential(*layers, nn.Linear(d, n_classes), *(make() for make in end))
@@ -1952,7 +2123,7 @@ class FixClassifier:
     xavier_with_gelu = trap(_xavier)(_mlp(nn.GELU, nn.init.xavier_normal_))
     xavier_with_gelu_and_default_biases = trap(_xavier)(_mlp(nn.GELU, nn.init.xavier_normal_, keep_bias=True))
     xavier_with_default_biases = trap(_xavier)(_mlp(nn.ReLU, nn.init.xavier_normal_, keep_bias=True))
-    _default = "torch's default initialization has variance 1/(3n). ReLU needs 2/n, six times as much (kaiming_normal_); tanh needs about 1/n (xavier_normal_ with gain 5/3). Set it on every hidden layer."
+    _default = "torch's default initialization has variance 1/(3n). ReLU needs 2/n, six times as much (kaiming_normal_); tanh needs at least 1/n (xavier_normal_; with torch's gain of 5/3 it is 2.8/n). Set it on every hidden layer."
     default_init_with_relu = trap(_default)(_mlp(nn.ReLU))
     default_init_with_gelu = trap(_default)(_mlp(nn.GELU))
     default_init_with_tanh = trap(_default)(_mlp(nn.Tanh))
@@ -1960,12 +2131,21 @@ class FixClassifier:
     no_nonlinearity = trap("Without a nonlinearity the layers collapse into one affine map, however well the gradients flow. Put ReLU back between them.")(
         _mlp(nn.Identity, nn.init.xavier_normal_)
     )
+    _zero = "Weights of zero make all units of a layer equal, and no gradient passes them: nothing can tell the units apart. Draw random weights with variance 2/n."
+    zero_weights = trap(_zero)(_mlp(nn.ReLU, nn.init.zeros_))
+    zero_weights_with_default_biases = trap(_zero)(_mlp(nn.ReLU, nn.init.zeros_, keep_bias=True))
+    negative_biases = trap("The weights are fine, but large negative biases push the units below 0 for nearly every input: they are dead from the start. Set the biases to 0.")(
+        _mlp(nn.ReLU, _he, bias=-1.0)
+    )
+    hidden_softmax = trap("Softmax is no hidden activation: it makes the units of a layer compete for a sum of 1, so each gets about 1/width and hardly depends on the input. Use ReLU.")(
+        _mlp(lambda: nn.Softmax(dim=1), _he)
+    )
     _bare = "One or more hidden layers have no nonlinearity after them: such a layer and the next collapse into one. Put one after EACH hidden layer, the first and the last included."
     first_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k == 1))
     last_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k == depth))
     every_second_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k % 2 == 0))
     all_but_one_bare = trap(_bare)(_mlp(nn.ReLU, nn.init.xavier_normal_, bare=lambda k, depth: k > 1))
-    _end = "An activation after the last layer bounds or clips the logits and cuts their gradients. The output layer has none."
+    _end = "Something follows the last nn.Linear. An activation there bounds or clips the logits and cuts their gradients: return what the last nn.Linear computes."
     relu_before_the_loss = trap(_end)(_mlp(nn.ReLU, _he, nn.ReLU))
     tanh_before_the_loss = trap(_end)(_mlp(nn.ReLU, _he, nn.Tanh))
 
@@ -2088,6 +2268,22 @@ class TestSoftmax:
 
     @trap("With T = 1 and the last axis only, everything about T and axis goes unseen. Try other values of both, on a square array.")
     def only_defaults(softmax):
+        far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
+        assert _close(softmax(far), _right_torch(far))
+
+    @trap("Your check does not see T: it is never varied, or only sums are compared, which are 1 whatever T does. Compare values that you know, with T below and above 1.")
+    def temperature_never_varied(softmax):
+        z = normal((3, 3), 1.5, 1)
+        for axis in (0, 1, -1):
+            assert _close(softmax(z, axis=axis), _right_torch(z, axis))
+        far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
+        assert _close(softmax(far), _right_torch(far))
+
+    @trap("The axis is never varied: an implementation that always takes the last one passes. Ask for axis=0 of a matrix too.")
+    def axis_never_varied(softmax):
+        z = normal((3, 3), 1.5, 1)
+        for T in (0.5, 1.0, 3.0):
+            assert _close(softmax(z, T=T), _right_torch(z, -1, T))
         far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
         assert _close(softmax(far), _right_torch(far))
 
