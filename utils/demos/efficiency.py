@@ -115,7 +115,8 @@ def digits_figure(scales="per tensor"):
     left.set(ylim=(0, 105), xlim=(1.5, 8.7))
     figures.label(left, "bits a weight", "test accuracy, %", scales)
     for i in range(3):
-        right.plot(bits, [100 * quantized_digits(b, per_row, i)[2] for b in bits], marker="o", color=figures.COLORS[i], ls=figures.STYLES[i], label=f"layer {i + 1} alone")
+        change = [100 * quantized_digits(b, per_row, i)[2] for b in bits]
+        right.plot(bits, change, marker="o", color=figures.COLORS[i], ls=figures.STYLES[i], label=f"layer {i + 1} alone")
     right.set_yscale("log")
     right.legend()
     figures.label(right, "bits a weight", "change of the logits, %", "error per layer")
@@ -135,7 +136,8 @@ def roofline(tokens=1, weights="fp16"):
         moved = size * d * d + 2 * tokens * 2 * d
         intensity = 2 * tokens * d * d / moved
         speed = min(peak, bandwidth * intensity) / 1e12
-        ax.plot(intensity, speed, "osD"[i], color=figures.COLORS[i], ms=11 if name == weights else 6, label=f"{name} weights: {1e6 * 2 * tokens * d * d / (speed * 1e12):.1f} µs")
+        label = f"{name} weights: {1e6 * 2 * tokens * d * d / (speed * 1e12):.1f} µs"
+        ax.plot(intensity, speed, "osD"[i], color=figures.COLORS[i], ms=11 if name == weights else 6, label=label)
     ax.axvline(peak / bandwidth, color=RED, lw=1, ls=":")
     ax.text(peak / bandwidth * 1.1, 0.5, "ridge: 295 FLOP/byte", color=RED, fontsize=9)
     ax.legend(loc="upper left", title="16-bit arithmetic, weight-only")
@@ -162,7 +164,8 @@ def pruned_times():
     masked = w * (torch.rand(w.shape, generator=rng) > 0.9)
     rows = w[:102].clone()
     with torch.no_grad():
-        return {"dense": _seconds(lambda: x @ w.T), "90 % zeros": _seconds(lambda: x @ masked.T), "90 % of rows gone": _seconds(lambda: x @ rows.T)}
+        kinds = {"dense": w, "90 % zeros": masked, "90 % of rows gone": rows}
+        return {name: _seconds(lambda m=matrix: x @ m.T) for name, matrix in kinds.items()}
 
 
 def pruned_figure():
@@ -228,7 +231,8 @@ def gantt(slots=2, spread=1.0):
             ax.text((a + b) / 2, slot, str(i), ha="center", va="center", fontsize=9)
         busy = sum(lengths) / (slots * steps)
         ax.set_yticks(range(slots))
-        figures.label(ax, "decode step", "slot", f"{'continuous' if continuous else 'static'}: {steps} steps, slots busy {100 * busy:.0f} %")
+        kind = "continuous" if continuous else "static"
+        figures.label(ax, "decode step", "slot", f"{kind}: {steps} steps, slots busy {100 * busy:.0f} %")
     return fig
 
 
