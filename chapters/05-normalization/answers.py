@@ -680,6 +680,14 @@ class BatchNormRunning:
             outputs.append((x - mean) / np.sqrt(var + eps))
         return outputs, (x_eval - mean) / np.sqrt(var + eps), mean, var
 
+    @trap("Your training outputs are normalized with the OLD running statistics. In training each batch is normalized with its own.")
+    def old_statistics_in_training(batches, x_eval, momentum, eps):
+        outputs, mean, var = [], np.zeros(x_eval.shape[1]), np.ones(x_eval.shape[1])
+        for x in batches:
+            outputs.append((x - mean) / np.sqrt(var + eps))
+            mean, var = (1 - momentum) * mean + momentum * x.mean(0), (1 - momentum) * var + momentum * x.var(0, ddof=1)
+        return outputs, (x_eval - mean) / np.sqrt(var + eps), mean, var
+
     @trap("Your running statistics start with those of the first batch. They start at mean 0 and variance 1, and the first batch moves them.")
     def starts_with_the_first_batch(batches, x_eval, momentum, eps):
         first = batches[0]
@@ -1472,12 +1480,11 @@ class BatchNormBackward:
         xhat, d = (x - x.mean(0)) / std, dY * gamma
         return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
 
-    @trap("eps is ignored. It stands under the root in xhat and in the factor of dx.")
+    @trap("Your eps is always 1e-5. Use the argument: it stands under the root in xhat and in the factor of dx.")
     def ignores_eps(dY, x, gamma, eps=1e-5):
-        with np.errstate(all="ignore"):
-            xhat, std = pieces(x, 0.0)
-            d = dY * gamma
-            return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
+        xhat, std = pieces(x, 1e-5)
+        d = dY * gamma
+        return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
 
     @trap("dgamma contains gamma. y = gamma * xhat + beta, so dgamma is the sum of dY * xhat, without gamma.")
     def gamma_in_dgamma(dY, x, gamma, eps=1e-5):
@@ -2031,6 +2038,15 @@ class DropBias:
                 norm.running_mean -= layer.bias.detach()
                 layer.bias = None
         return model
+
+    @trap("You use weight or bias of the BatchNorm, which may have none (affine=False). They are not needed: correct running_mean only.")
+    def needs_an_affine_norm(model):
+        def correct(norm, bias):
+            kept = norm.bias.clone()  # None.clone() without affine parameters
+            norm.running_mean.sub_(bias)
+            norm.bias.copy_(kept)
+
+        return drop(model, mean=correct)
 
     @trap("The model comes back in another mode. Its training flags stay as they are: call neither eval() nor train().")
     def leaves_it_in_eval(model):
