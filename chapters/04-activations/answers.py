@@ -1868,7 +1868,7 @@ class FixNll:
     def no_max_subtraction(logits, y):
         return (logits.exp().sum(dim=1).log() - logits[torch.arange(len(y)), y]).mean()
 
-    @trap("F.nll_loss expects log-probabilities. Given logits it returns −z_y: the normalization is missing. Use F.cross_entropy.")
+    @trap("The normalization, log Σ exp, is missing from the loss or (through detach) from its gradient; F.nll_loss of logits is just −z_y. Use F.cross_entropy.")
     def nll_of_logits(logits, y):
         return F.nll_loss(logits, y)
 
