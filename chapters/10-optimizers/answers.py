@@ -602,6 +602,28 @@ class AdamStep:
     def betas_swapped(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         return _adam_swapped(w, g, m, v, t, lr, beta1, beta2, eps)
 
+    @trap("Your correction is 1 − beta·t. It is a power: 1 − beta^t, beta**t in Python.")
+    def product_for_power(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        return w - lr * (m / (1 - beta1 * t)) / (np.sqrt(np.abs(v / (1 - beta2 * t))) + eps), m, v
+
+    @trap("The corrections use 0.9 and 0.999, whatever the betas are. Use the arguments there too.")
+    def betas_fixed_in_the_correction(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        return w - lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + eps), m, v
+
+    @trap("You return v before m. The order is (w, m, v), as the moments come in.")
+    def moments_in_the_wrong_order(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        w, m, v = _adam(w, g, m, v, t, lr, beta1, beta2, eps)
+        return w, v, m
+
+    @trap("You cast to float32: seven digits remain. Compute in the precision that comes in, float64.")
+    def single_precision(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        w, m, v = _adam(w, g, m, v, t, lr, beta1, beta2, eps)
+        return w.astype(np.float32), m.astype(np.float32), v.astype(np.float32)
+
     @trap("Your averages weight old and new the wrong way round: it is beta·old + (1 − beta)·new.")
     def weights_swapped(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         m = (1 - beta1) * m + beta1 * g
@@ -1247,6 +1269,14 @@ class StepOneCycle:
         top, start = pct * total, max_lr / div
         return _between(start, max_lr, step / top) if step <= top else _between(max_lr, start / final_div, (step - top) / (total - top))
 
+    def _fall_to_total(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
+        top, start = pct * total - 1, max_lr / div
+        return _between(start, max_lr, step / top) if step <= top else _between(max_lr, start / final_div, (step - top) / (total - top))
+
+    def _peak_from_the_last(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
+        top, last, start = pct * (total - 1), total - 1, max_lr / div
+        return _between(start, max_lr, step / top) if step <= top else _between(max_lr, start / final_div, (step - top) / (last - top))
+
     def _from_zero(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
         top = pct * total - 1
         return _between(0.0, max_lr, step / top) if step <= top else _cycle(step, total, max_lr, pct, div, final_div)
@@ -1266,6 +1296,8 @@ class StepOneCycle:
     straight_rise = trap("The rise is a straight line; only the fall is a cosine. Both phases are half cosines.")(_with_cycle(_straight_rise))
     end_divides_the_maximum = trap("final_div divides the START rate max_lr/div, not max_lr: your last rate is div times too high.")(_with_cycle(_end_from_max))
     phases_one_step_long = trap("Your phases end at pct·total and total. Steps count from 0: the peak is at pct·total − 1, the end at total − 1, which is the last step.")(_with_cycle(_one_step_long))
+    fall_ends_at_total = trap("Your fall ends at step total. The last step is total − 1, and the lowest rate belongs there.")(_with_cycle(_fall_to_total))
+    peak_counted_from_the_last = trap("Your peak is at pct·(total − 1). The task has it at pct·total − 1, as torch does.")(_with_cycle(_peak_from_the_last))
     starts_at_zero = trap("The cycle starts at max_lr/div, not at 0.")(_with_cycle(_from_zero))
     peak_rounded = trap("You round the peak to a whole step. It stays at pct·total − 1, e.g. 24.65, also between two steps.")(_with_cycle(_whole_top))
     settings_fixed = trap("div and final_div have no effect: use the arguments instead of 25 and 10⁴.")(_with_cycle(_settings_fixed))
@@ -1365,6 +1397,10 @@ class ScaleLr:
         if critical is None or batch <= critical:
             return _scaled(base_lr, base_batch, batch, rule)
         return _scaled(base_lr, base_batch, batch, rule) * math.sqrt(batch / critical)
+
+    @trap("With a critical batch you use the square root below it too. Up to critical the rule holds as it is; the root acts beyond it only.")
+    def root_below_critical(base_lr, base_batch, batch, rule="linear", critical=None):
+        return _scaled(base_lr, base_batch, batch, "sqrt" if critical is not None and rule == "linear" else rule)
 
     @trap("You add a fixed amount per extra batch; both rules are proportional. Multiply the base rate by the ratio.")
     def adds(base_lr, base_batch, batch, rule="linear", critical=None):
@@ -1487,6 +1523,9 @@ class StateMemory:
     only_one_matrix = trap("You count the last two axes once. A parameter of shape (k, a, b) holds k matrices, each with a row and a column vector.")(
         _bytes(_TABLE | {"adafactor": lambda s: 4 * (s[-1] + s[-2]) if len(s) > 1 else 4 * _count(s)})
     )
+    first_two_axes = trap("You factor over the first two axes. Adafactor takes the last two, and one pair of vectors per leading index.")(
+        _bytes(_TABLE | {"adafactor": lambda s: 4 * _count(s[2:]) * (s[0] + s[1]) if len(s) > 1 else 4 * _count(s)})
+    )
     flattened_to_a_matrix = trap("You flatten all axes but the first into one. Adafactor factors over the last two axes and keeps one pair of vectors per leading index.")(
         _bytes(_TABLE | {"adafactor": lambda s: 4 * (s[0] + _count(s[1:])) if len(s) > 1 else 4 * _count(s)})
     )
@@ -1574,7 +1613,7 @@ class TrainingBytes:
     no_gradients = trap("The gradients are missing: they are as many as the weights, 4 bytes each in fp32 and 2 in mixed precision.")(
         _training(_STATES, lambda s, mixed: 2 + 4 + 4 * s if mixed else 4 + 4 * s)
     )
-    mixed_ignored = trap("mixed has no effect. It gives 2 bytes of weight, 2 of gradient, 4 of master copy and the fp32 states.")(
+    mixed_weight_and_gradient_in_fp32 = trap("In mixed precision you count 12 bytes beside the states. Weight and gradient are 2 bytes each then, and the master copy 4.")(
         _training(_STATES | {}, lambda s, mixed: 4 + 4 + 4 + 4 * s if mixed else 8 + 4 * s)
     )
     per_parameter_only = trap("These are the bytes of one parameter: multiply by n_params.")(lambda n_params, optimizer, mixed=False: _per_parameter(_STATES[optimizer], mixed))
@@ -1671,6 +1710,18 @@ class LarsStep:
             a, b = _norm(w), _norm(g)
             q = eta * a / (b + wd * a) if a > 0 and b > 0 else 0.0
             out.append(w - lr * q * (g + wd * w))
+        return out
+
+    @trap("A small eps in the denominator is no substitute for the guard: a zero layer still gets the ratio 0, a zero gradient a huge one. Use q = 1 where either norm is 0.")
+    def eps_for_the_guard(params, grads, lr, eta=1e-3, wd=0.0):
+        return [w - lr * (eta * _norm(w) / (_norm(g) + wd * _norm(w) + 1e-9)) * (g + wd * w) for w, g in zip(params, grads)]
+
+    @trap("np.linalg.norm(w, 2) of a matrix is its largest singular value. LARS takes the root of the sum of all squares: np.linalg.norm(w).")
+    def spectral_norm(params, grads, lr, eta=1e-3, wd=0.0):
+        out = []
+        for w, g in zip(params, grads):
+            a, b = (float(np.linalg.norm(x, 2)) if np.ndim(x) <= 2 else _norm(x) for x in (w, g))
+            out.append(w - lr * (eta * a / (b + wd * a) if a > 0 and b > 0 else 1.0) * (g + wd * w))
         return out
 
     guard_for_weights_only = trap("The guard looks at the weights only: with a gradient of 0 the ratio must be 1 too.")(
@@ -2264,13 +2315,17 @@ class TestAdam:
         _same_track(adam_step, _TRIAL, _START, rtol=1e-5, atol=1e-6, lr=0.1)
         _same_track(adam_step, _TRIAL, _START, rtol=1e-5, atol=1e-6, lr=0.1, beta1=0.7, beta2=0.95)
 
-    @trap("Equal to the last bit is too strict: right implementations order their operations differently. Compare with a tolerance.")
+    @trap("Right implementations are rejected: equal to the last bit is too strict, since they order their operations differently. Compare with a tolerance.")
     def equal_to_the_last_bit(adam_step):
         for grads, settings in ((_TRIAL, {}), (_TRIAL, {"beta1": 0.7, "beta2": 0.95}), (_TINY, {})):
             for got, want in zip(_follow(adam_step, grads, _START, lr=0.1, **settings), _follow(_adam, grads, _START, lr=0.1, **settings)):
                 assert np.array_equal(got, want)
 
-    @trap("That the loss falls proves almost nothing: wrong Adams go downhill too. Compare values with those you know.")
+    @trap("Your check rejects every right implementation. Is your own reference right? Does t start at 1, is the state fed back, does eps stand after the root?")
+    def rejects_everything(adam_step):
+        raise AssertionError
+
+    @trap("Every wrong Adam goes through. A check must raise; a returned False is ignored. And that the loss falls proves nothing: compare values.")
     def goes_downhill(adam_step):
         w, m, v = np.array([2.0, -3.0]), np.zeros(2), np.zeros(2)
         for t in range(1, 60):

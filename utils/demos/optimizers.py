@@ -225,8 +225,9 @@ def bias_correction(beta2=0.999, noise=0.1):
     raw, corrected = (step_lengths(gradients, beta2, c) for c in (False, True))
     left.semilogx(t, raw, label="without correction", color=figures.COLORS[2], ls="--")
     left.semilogx(t, corrected, label="with correction", color=figures.COLORS[0], ls="-")
-    top = int(raw.argmax())
-    text = f"{raw[top]:.1f} times too long at t = {t[top]}"
+    exact = step_lengths(np.ones(len(t)), beta2, False)  # of a steady gradient
+    top = int(exact.argmax())
+    text = f"{exact[top]:.1f} times too long at t = {t[top]}"
     left.annotate(text, (t[top], raw[top]), xytext=(0, 4), textcoords="offset points", fontsize=9, ha="center")
     left.set_ylim(0, 1.4 * raw.max())
     left.legend(loc="upper right")
