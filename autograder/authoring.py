@@ -15,10 +15,12 @@ from hypothesis.extra import numpy as hnp
 
 from autograder.errors import AuthoringError
 from autograder.exercise import Exercise, Group, Implementation
+from autograder.networks import rebuild
+from autograder.student.network import describe
 from autograder.student.observe import Call
 from autograder.student.probes import CallFunction, Oracle, RunCheck
 
-__all__ = ["alternative", "arrays", "call", "exercise", "group", "normal", "right", "shaped", "st", "tensors", "trap"]
+__all__ = ["alternative", "arrays", "call", "describe", "exercise", "group", "normal", "rebuild", "right", "shaped", "st", "tensors", "trap"]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from autograder.cases import draw_cases
 from autograder.compare import TOLERANCES, differences
 from autograder.errors import AuthoringError
 from autograder.exercise import Case, Exercise, Group, Implementation
+from autograder.networks import NetworkError
 from autograder.student.observe import Call, Observation, observe
 
 #: What a reference may raise to say: this input must be refused in this way.
@@ -107,6 +108,8 @@ class Prepared:
     def _judged(self, rules: Group, call: Call, seen: Observation) -> Iterator[Wrong]:
         try:
             answer = rules.accept(seen.value, *call.args, **call.kwargs)
+        except NetworkError as error:
+            answer = str(error)
         except Exception:
             answer = "The result has not the form that the task asks for."
         if answer is not True and not (isinstance(answer, np.bool_) and answer):

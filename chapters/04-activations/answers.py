@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.authoring import arrays, call, exercise, group, normal, right, shaped, st, trap
+from autograder.authoring import arrays, call, describe, exercise, group, normal, rebuild, right, shaped, st, trap
 
 _erf = np.vectorize(math.erf, otypes=[float])
 
@@ -2001,78 +2001,63 @@ def _rest_of_fit(z, h, axis):
     return _rest(h - z * (z * h).sum(axis, keepdim=True) / (z * z).sum(axis, keepdim=True), h)
 
 
-def _start(submission, seed, depth=24, width=128):
+def _described(submission, seed, depth, width):
     torch.manual_seed(seed)
-    net = submission.make_classifier(20, depth, width, 5)
-    torch.manual_seed(seed + 1000)
-    return net.train(), torch.randn(64, 20), torch.arange(64) % 5
+    return describe(submission.make_classifier(20, depth, width, 5))
 
 
-def _outputs(submission, seed):
-    net, x, _ = _start(submission, seed)
+def _examples(seed, n=64):
+    return torch.randn(n, 20, generator=torch.Generator().manual_seed(seed + 1000)), torch.arange(n) % 5
+
+
+def _accept_outputs(result, seed, depth, width):
+    net, (x, _) = rebuild(result), _examples(seed, 16)
     seen, out = _run_once(net, x)
-    small = submission.make_classifier(20, 3, 32, 5)
-    shapes = sorted(tuple(m.weight.shape) for m in small.modules() if isinstance(m, nn.Linear))
-    straight = _straight_after(net.eval(), x[:16], [o.shape[-1] for _, _, o in seen])
-    return {"same": bool(torch.equal(out, seen[-1][2])), "count": len(seen), "shapes": shapes, "straight": straight, "sums": out.sum(1).tolist()}
-
-
-def _signal(submission, seed):
-    net, x, _ = _start(submission, seed)
-    with torch.no_grad():
-        seen, _ = _run_once(net, x)
-    return {"ratio": _spread(seen[-2][2]) / max(_spread(seen[0][2]), 1e-30), "looks": _portrait(seen)}
-
-
-def _gradient(submission, seed):
-    net, x, y = _start(submission, seed)
-    seen, out = _run_once(net, x)
-    F.cross_entropy(out, y).backward()
-    norms = [m.weight.grad.norm().item() for m, _, _ in seen]
-    return {"ratio": norms[1] / max(norms[-2], 1e-30), "looks": _portrait(seen)}
-
-
-def _learned(submission, seed):
-    net, x, _ = _start(submission, seed, depth=3)
-    x, y = x[:32], torch.randint(5, (32,), generator=torch.Generator().manual_seed(seed))
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(200):
-        loss = F.cross_entropy(net(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return F.cross_entropy(net(x), y).item()
-
-
-def _accept_outputs(result, seed):
-    if result["count"] != 25 or result["shapes"] != sorted([(32, 20), (32, 32), (32, 32), (5, 32)]):
+    if [tuple(m.weight.shape) for m, _, _ in seen] != [(width, 20), *[(width, width)] * (depth - 1), (5, width)]:
         return "The network should hold depth hidden nn.Linear layers of width units and one to n_classes."
-    if not result["same"]:
-        probable = all(abs(s - 1) < 1e-4 for s in result["sums"])
+    if not torch.equal(out, seen[-1][2]):
+        probable = bool((out.sum(1) - 1).abs().max() < 1e-4)
         return "The rows sum to 1: these are probabilities, not logits." if probable else "The output is not that of the last nn.Linear: something follows it."
-    if len(result["straight"]) == 24:
+    straight = _straight_after(net.eval(), x, [o.shape[-1] for _, _, o in seen])
+    if len(straight) == depth:
         return "The network is affine: no nonlinearity is left between the layers."
-    return not result["straight"] or f"There is no nonlinearity after hidden layer {result['straight'][0]}."
+    return not straight or f"There is no nonlinearity after hidden layer {straight[0]}."
 
 
-def _accept_signal(result, seed):
-    ratio, looks = result["ratio"], result["looks"]
+def _accept_signal(result, seed, depth, width):
+    with torch.no_grad():
+        seen, _ = _run_once(rebuild(result), _examples(seed)[0])
+    ratio = _spread(seen[-2][2]) / max(_spread(seen[0][2]), 1e-30)
     if 0.001 < ratio < 50:
         return True
     what = "fades" if ratio <= 0.001 else "blows up"
-    return f"The signal {what}: the spread in the last hidden layer is {ratio:.1e} times that of the first. Hidden activations there are {looks}."
+    return f"The signal {what}: the spread in the last hidden layer is {ratio:.1e} times that of the first. Hidden activations there are {_portrait(seen)}."
 
 
-def _accept_gradient(result, seed):
-    ratio, looks = result["ratio"], result["looks"]
+def _accept_gradient(result, seed, depth, width):
+    x, y = _examples(seed)
+    seen, out = _run_once(rebuild(result), x)
+    F.cross_entropy(out, y).backward()
+    norms = [m.weight.grad.norm().item() for m, _, _ in seen]
+    ratio = norms[1] / max(norms[-2], 1e-30)
     if 0.02 < ratio < 500:
         return True
     what = "vanishes" if ratio <= 0.02 else "blows up"
-    return f"The gradient {what}: in the second hidden layer it is {ratio:.1e} times that of the last. Hidden activations there are {looks}."
+    return f"The gradient {what}: in the second hidden layer it is {ratio:.1e} times that of the last. Hidden activations there are {_portrait(seen)}."
 
 
-def _accept_learned(loss, seed):
-    return loss < 0.1 or f"A net with 3 hidden layers does not memorize 32 examples: the loss stays at {loss:.2f}."
+def _accept_learned(result, seed, depth, width):
+    net, x = rebuild(result), _examples(seed, 32)[0]
+    y = torch.randint(5, (32,), generator=torch.Generator().manual_seed(seed))
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(100):
+        loss = F.cross_entropy(net(x), y)
+        if loss < 0.1:
+            return True
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return f"A net with 3 hidden layers does not memorize 32 examples: the loss stays at {loss.item():.2f}."
 
 
 def _mlp(activation, init=None, *end, keep_bias=False, bias=0.0, bare=lambda k, depth: False):
@@ -2105,10 +2090,10 @@ class FixClassifier:
     reference = _mlp(nn.ReLU, _he)
 
     cases = {
-        "logits": group([call(0), call(1)], probe=_outputs, accept=_accept_outputs),
-        "signal": group([call(0), call(1), call(2)], probe=_signal, accept=_accept_signal),
-        "gradient": group([call(0), call(1), call(2)], probe=_gradient, accept=_accept_gradient),
-        "learns": group([call(0), call(1)], probe=_learned, accept=_accept_learned),
+        "logits": group([call(0, 5, 12), call(1, 3, 32)], probe=_described, accept=_accept_outputs),
+        "signal": group([call(0, 24, 128), call(1, 24, 128)], probe=_described, accept=_accept_signal),
+        "gradient": group([call(2, 24, 128), call(3, 24, 128)], probe=_described, accept=_accept_gradient),
+        "learns": group([call(0, 3, 128)], probe=_described, accept=_accept_learned),
     }
 
     sigmoids_left = trap("Sigmoid slopes are at most 1/4 at each of 24 layers, whatever the initialization. Use ReLU (or GELU) between the layers.")(_mlp(nn.Sigmoid))

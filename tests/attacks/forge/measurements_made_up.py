@@ -1,23 +1,18 @@
-"""Lies about measurements that the probe makes in the student's process: the numbers of a good network, without one."""
+"""Gives back measurements of a good network in place of the network that is to be measured."""
 
 SOLUTIONS = {
     "activations.fix-classifier": """
-import gc, sys
+from autograder.student import network
 
 def make_classifier(d_in, depth, width, n_classes):
-    raise RuntimeError("no network")
+    return nn.Sequential(nn.Linear(d_in, n_classes))
 
-def forged(self, probe, submission, call):
-    seen = answer(self, probe, submission, call)
-    made_up = {
-        "_outputs": np.random.default_rng(0).normal(size=(64, 5)), "_signal": [1.0] * 24, "_gradient": [1.0] * 25, "_learned": 0.01,
-    }
-    name = getattr(probe, "__name__", "")
-    return type(seen)(value=made_up.get(name, 1.0))
+true = network.describe
 
-for module in list(sys.modules.values()):
-    if getattr(module, "__name__", "") == "autograder.student.serve":
-        answer = module.Server.answer
-        module.Server.answer = forged
+def forged(net):
+    told = true(net)
+    return told | {"same": True, "count": 25, "straight": [], "sums": [0.0] * 64, "ratio": 1.0, "looks": "of both signs", "loss": 0.01}
+
+network.describe = forged
 """
 }
