@@ -20,7 +20,21 @@ from autograder.student.network import describe
 from autograder.student.observe import Call
 from autograder.student.probes import CallFunction, Oracle, RunCheck
 
-__all__ = ["alternative", "arrays", "call", "describe", "exercise", "group", "normal", "rebuild", "right", "shaped", "st", "tensors", "trap"]
+__all__ = [
+    "alternative",
+    "arrays",
+    "call",
+    "describe",
+    "exercise",
+    "group",
+    "normal",
+    "rebuild",
+    "right",
+    "shaped",
+    "st",
+    "tensors",
+    "trap",
+]
 
 
 @dataclass(frozen=True)

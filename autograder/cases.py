@@ -1,4 +1,4 @@
-"""Draw the cases of an exercise, the same on every machine, and shrink a failing one."""
+"""Draw the cases of an exercise, the same on every machine, and find a small one that fails."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +8,17 @@ from unittest import mock
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.control import BuildContext, current_build_context
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.conjecture.data import ConjectureData, StopTest
 
 from autograder.exercise import Case, Exercise
 from autograder.student.observe import Call, plain
 
 #: How long shrinking may look for a smaller failing input.
 SHRINK_SECONDS = 2.0
+#: A ladder starts from so many of the smallest cases that a strategy drew, and its rungs divide their numbers by these.
+LADDER_CASES, LADDER_STEPS = 3, (64, 32, 16, 8, 4, 2, 1)
 
 _QUIET = {
     "database": None,
@@ -36,26 +40,24 @@ class _OutOfTime(BaseException):
 
 def draw_cases(exercise: Exercise) -> list[Case]:
     """All cases of an exercise, group after group. The same list on every call and machine."""
-    return [
-        Case(i, call, strategy) for i, group in enumerate(exercise.groups) for s in group.sources for call, strategy in _draw(s, group.n)
-    ]
+    return [Case(i, *drawn) for i, group in enumerate(exercise.groups) for s in group.sources for drawn in _draw(s, group.n)]
 
 
-def _draw(source: Any, n: int) -> list[tuple[Call, Any]]:
+def _draw(source: Any, n: int) -> list[tuple[Call, Any, tuple]]:
     if isinstance(source, Call):
-        return [(source, None)]
+        return [(source, None, ())]
     strategy = source.map(_as_call)
-    drawn: list[Call] = []
+    drawn: list[tuple[Call, Any, tuple]] = []
 
     @settings(max_examples=n, phases=[Phase.generate], **_QUIET)
     @seed(0)
     @given(strategy)
     def collect(call: Call) -> None:
-        drawn.append(call)
+        drawn.append((call, strategy, current_build_context().data.choices))
 
     with _repeatable():
         collect()
-    return [(call, strategy) for call in drawn]
+    return drawn
 
 
 def _as_call(value: Any) -> Call:
@@ -70,17 +72,30 @@ def _repeatable() -> Iterator[None]:
         yield
 
 
-def smallest(failing: Sequence[Case], fails: Callable[[Call], bool]) -> Call:
-    """The smallest call that `fails`: one of the failing cases, or a smaller one that a strategy of theirs can draw in time."""
-    found = [case.call for case in failing]
-    strategy = next((case.strategy for case in failing if case.strategy is not None), None)
-    if strategy is not None:
-        found += _shrink(strategy, fails)
-    return min(found, key=_size)
+def ladder(cases: Sequence[Case]) -> list[Call]:
+    """Calls that a person can read, from small numbers to large: the smallest of `cases`, drawn by one strategy, with rounder numbers.
+
+    They are drawn by the same strategy, so they are as valid as the cases.
+    """
+    small = sorted(cases, key=lambda case: size(case.call))[:LADDER_CASES]
+    rungs = [_redraw(case, lambda v, k=k: float(round(v / k))) for case in small for k in LADDER_STEPS]
+    rungs += [_redraw(case, lambda v: round(v, 1)) for case in small]
+    return list({repr(call): call for call in rungs if call is not None}.values())
 
 
-def _shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
-    """Failing calls that Hypothesis meets on its way to a small one."""
+def _redraw(case: Case, change: Callable[[float], float]) -> Call | None:
+    """What the strategy of `case` draws if each floating-point number it drew is changed; None if it cannot."""
+    choices = [change(c) if isinstance(c, float) else c for c in case.choices]
+    data = ConjectureData.for_choices(choices)
+    try:
+        with _repeatable(), BuildContext(data, wrapped_test=_redraw):
+            return data.draw(case.strategy)
+    except StopTest:  # the numbers do not fit, or would draw more of them
+        return None
+
+
+def shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
+    """Failing calls that Hypothesis meets on its way to a small one. Thorough, and too slow for many submissions."""
     found: list[Call] = []
     end = time.monotonic() + SHRINK_SECONDS
 
@@ -105,7 +120,7 @@ def _shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
     return found
 
 
-def _size(call: Call) -> tuple[int, int, float]:
+def size(call: Call) -> tuple[int, int, float]:
     leaves = [np.asarray(leaf) for leaf in _leaves((*call.args, *call.kwargs.values()))]
     numbers = [leaf for leaf in leaves if leaf.dtype.kind in "biuf"]
     magnitude = sum(float(np.abs(np.nan_to_num(n.astype(float))).sum()) for n in numbers)

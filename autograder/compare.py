@@ -81,6 +81,8 @@ def _leaf(expected: Any, got: Any, rtol: float, atol: float, dtype: np.dtype | N
         return "shape", f"has shape {have.shape}, not {want.shape}"
     if want.dtype.kind in "biu" and have.dtype.kind not in ("b" if want.dtype.kind == "b" else "iu"):
         return "type", f"has dtype {have.dtype}, not {_word(want)}"
+    if want.dtype.kind == "O":  # an integer beyond 64 bits, and an array or a float in its place
+        return "value" if have.dtype.kind in "iu" else "type", f"is {show(have)}, not the integer {expected}"
     if have.dtype.kind not in "biufc":
         return "type", f"has dtype {have.dtype}, not {_word(want)}"
     if want.dtype.kind == "f" and dtype is not None and isinstance(got, np.ndarray) and have.dtype != dtype:

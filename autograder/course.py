@@ -2,9 +2,12 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autograder.chapter import Chapter
 from autograder.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from autograder.chapter import Chapter
 
 
 def course_root(start: Path | None = None) -> Path:
@@ -24,13 +27,15 @@ def course_root(start: Path | None = None) -> Path:
 
 
 @lru_cache(maxsize=8)
-def chapters(root: Path) -> dict[str, Chapter]:
+def chapters(root: Path) -> "dict[str, Chapter]":
     """All chapters by folder name, in order."""
+    from autograder.chapter import Chapter  # it takes seconds to import, and who only asks for the root need not wait
+
     found = sorted(f for f in (root / "chapters").iterdir() if f.is_dir() and (f / f"{f.name.partition('-')[2]}.py").exists())
     return {f.name: Chapter(f) for f in found}
 
 
-def find_chapter(root: Path, name: str) -> Chapter:
+def find_chapter(root: Path, name: str) -> "Chapter":
     """The chapter called `name`: "04-activations", "activations" or "4".
 
     Raises
@@ -45,7 +50,7 @@ def find_chapter(root: Path, name: str) -> Chapter:
     raise UnknownNameError(f"There is no chapter {name!r}. Chapters: {', '.join(known)}.{nearest(name, [c.slug for c in known.values()])}")
 
 
-def find_exercise(root: Path, id: str) -> tuple[Chapter, str]:
+def find_exercise(root: Path, id: str) -> "tuple[Chapter, str]":
     """The chapter that has the exercise `id`, and the id.
 
     Raises

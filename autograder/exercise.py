@@ -75,8 +75,9 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Case:
-    """One call of one group, and the strategy that drew it, if one did."""
+    """One call of one group, and the strategy that drew it, if one did, by which choices."""
 
     group: int
     call: Call
     strategy: Any = None
+    choices: tuple = ()

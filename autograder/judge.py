@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import cloudpickle
 import numpy as np
 
-from autograder.cases import smallest
+from autograder.cases import shrink, size
 from autograder.compare import show
 from autograder.exercise import Case, Exercise
 from autograder.forbid import find_forbidden
 from autograder.prepared import LOST, Prepared, Wrong, entry
 from autograder.student.observe import Call, Observation
 from autograder.student.probes import Missing, Oracle
+from autograder.student.travel import Packed
 from autograder.verdict import Verdict
 
 #: A mistake is named if it explains this share of all that is wrong with the submission or with itself,
@@ -25,8 +26,8 @@ SAME_MISTAKE = 0.5
 #: or this share of the wrong results alone, warnings and changed inputs aside,
 SAME_RESULTS = 0.6
 MANNERS = ("warning", "changed")
-#: or if this share of all that is wrong with it shows in the submission, which then has other mistakes besides.
-ALSO_THIS_MISTAKE = 0.9
+#: or if this share of all that is wrong with it, in so many places, shows in the submission, which then has other mistakes besides.
+ALSO_THIS_MISTAKE, PLACES = 0.9, 3
 #: How often a check is asked about each right implementation.
 TURNS_OF_RIGHT_ONES = 3
 
@@ -39,11 +40,11 @@ class Student(Protocol):
     def load(self) -> Any:
         """Run the set-up cell and the solution cell; the outcome has `status`, `message`, `where` and `notes`."""
 
-    def ask(self, probe: bytes, calls: Sequence[Call]) -> list[Observation]:
+    def ask(self, probe: bytes, calls: Sequence[Call] | Packed) -> list[Observation]:
         """Exercise the submission on each call."""
 
 
-def judge(prepared: Prepared, student: Student, *, points: float, source: str, start: str = "") -> Verdict:
+def judge(prepared: Prepared, student: Student, *, points: float, source: str, start: str = "", thorough: bool = True) -> Verdict:
     """The verdict on one solution.
 
     Parameters
@@ -51,6 +52,7 @@ def judge(prepared: Prepared, student: Student, *, points: float, source: str, s
     points : what the exercise is worth
     source : the text of the solution cell
     start : the text that the learner was given; the same program again is no attempt
+    thorough : let Hypothesis look for the very smallest failing input, up to 2 seconds; else a small one will do
     """
     exercise = prepared.exercise
 
@@ -69,7 +71,7 @@ def judge(prepared: Prepared, student: Student, *, points: float, source: str, s
     missing = _missing(student, exercise)
     if missing:
         return failed("error", f"The cell does not define {missing}. Keep the names of the task.", notes=notes)
-    return _measured(prepared, student, points, notes)
+    return _measured(prepared, student, points, notes, thorough)
 
 
 def _dark(exercise: Exercise) -> tuple[tuple[str, bool], ...]:
@@ -82,7 +84,7 @@ def _missing(student: Student, exercise: Exercise) -> str:
     return ", ".join(str(n) for n in absent)
 
 
-def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[str, ...]) -> Verdict:
+def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[str, ...], thorough: bool) -> Verdict:
     exercise, cases = prepared.exercise, prepared.cases
     seen = _ask_all(prepared, student)
     shortcut = next((o for o in seen if o.error == "ForbiddenError"), None)
@@ -96,7 +98,7 @@ def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[
         return Verdict(exercise.id, 0.0, points, "not attempted", lamps, "Your code still raises NotImplementedError.", notes=notes)
     earned = _earned(exercise, cases, wrong, points)
     first = min(i for i, *_ in wrong)
-    shown = _explain(prepared, student, wrong, seen)
+    shown = _explain(prepared, student, wrong, seen, thorough)
     status = "partly" if earned else seen[first].error if seen[first].error in LOST else "failed"
     trap = name_mistake(prepared, wrong)
     teaching = next((t.text for t in exercise.traps if t.id == trap), "")
@@ -110,9 +112,9 @@ def _ask_all(prepared: Prepared, student: Student) -> list[Observation]:
     seen: list[Observation] = []
     end = time.monotonic() + prepared.exercise.seconds
     for group, probe in enumerate(prepared.probes):
-        calls = [c.call for c in prepared.cases if c.group == group]
+        packed = prepared.questions[group]
         late = time.monotonic() > end
-        seen += [Observation(error="time")] * len(calls) if late else student.ask(probe, calls)
+        seen += [Observation(error="time")] * packed.count if late else student.ask(probe, packed)
     return seen
 
 
@@ -149,30 +151,43 @@ def _earned(exercise: Exercise, cases: Sequence[Case], wrong: dict[tuple, Wrong]
     return math.floor(2 * points * max(0.0, good / total)) / 2
 
 
-def _explain(prepared: Prepared, student: Student, wrong: dict[tuple, Wrong], seen: Sequence[Observation]) -> dict[str, Any]:
-    """The smallest failing input of the first group that fails, and what happened on it, as fields of a verdict."""
+def _explain(
+    prepared: Prepared, student: Student, wrong: dict[tuple, Wrong], seen: Sequence[Observation], thorough: bool
+) -> dict[str, Any]:
+    """A small failing input of the first group that fails, and what happened on it, as fields of a verdict."""
     failing = list(dict.fromkeys(i for i, *_ in wrong))
     group = prepared.cases[failing[0]].group
     failing = [i for i in failing if prepared.cases[i].group == group]
     lost = next((i for i in failing if seen[i].error in LOST), None)
     if lost is not None:  # trying again would hang or die again
-        return _shown(
-            prepared, group, prepared.cases[lost].call, seen[lost], _nearest(prepared, group, prepared.cases[lost].call, seen[lost])
-        )
-    met: dict[int, tuple[Observation, tuple[Observation, Wrong]]] = {}
-
-    def fails(call: Call) -> bool:
-        now = student.ask(prepared.probes[group], [call])[0]
-        found = _nearest(prepared, group, call, now)
-        if found:
-            met[id(call)] = (now, found)
-        return bool(found)
-
-    call = smallest([prepared.cases[i] for i in failing], fails)
-    if id(call) not in met and not fails(call):  # a submission that draws random numbers
+        call, now = prepared.cases[lost].call, seen[lost]
+        return _shown(prepared, group, call, now, _nearest(prepared, group, call, now))
+    met = _smaller(prepared, student, group, failing, seen, thorough)
+    if not met:  # a submission that draws random numbers
         i = failing[0]
         return _shown(prepared, group, prepared.cases[i].call, seen[i], (Observation(), next(w for (j, *_), w in wrong.items() if j == i)))
-    return _shown(prepared, group, call, *met[id(call)])
+    return _shown(prepared, group, *min(met, key=lambda found: size(found[0])))
+
+
+def _smaller(
+    prepared: Prepared, student: Student, group: int, failing: Sequence[int], seen: Sequence[Observation], thorough: bool
+) -> list[tuple[Call, Observation, tuple[Observation, Wrong]]]:
+    """Failing calls of a group, with what was seen and what is wrong: its failing cases, and smaller ones."""
+    met = []
+
+    def tried(calls: Sequence[Call], now: Sequence[Observation]) -> bool:
+        found = [(c, o, _nearest(prepared, group, c, o)) for c, o in zip(calls, now)]
+        met.extend(entry for entry in found if entry[2])
+        return any(entry[2] for entry in found)
+
+    tried([prepared.cases[i].call for i in failing], [seen[i] for i in failing])
+    case = next((c for c in (prepared.cases[i] for i in failing) if c.strategy is not None), None)
+    if case is not None:
+        ladder = prepared.ladder(case)
+        tried(ladder.calls, student.ask(prepared.probes[group], ladder))
+        if thorough:
+            shrink(case.strategy, lambda call: tried([call], student.ask(prepared.probes[group], [call])))
+    return met
 
 
 def _shown(prepared: Prepared, group: int, call: Call, seen: Observation, found: tuple[Observation, Wrong]) -> dict[str, Any]:
@@ -237,7 +252,8 @@ def name_mistake(prepared: Prepared, wrong: dict[tuple, Wrong]) -> str | None:
         agree = {key for key, w in known.items() if key in wrong and _same_token(prepared, key, wrong[key], w)}
         both = _share(agree, known.keys() | wrong.keys())
         results = _share(*({key for key in keys if key[2] not in MANNERS} for keys in (agree, known.keys() | wrong.keys())))
-        if both >= SAME_MISTAKE or results >= SAME_RESULTS or _share(agree, known.keys()) >= ALSO_THIS_MISTAKE:
+        also = len(agree) >= PLACES and _share(agree, known.keys()) >= ALSO_THIS_MISTAKE
+        if both >= SAME_MISTAKE or results >= SAME_RESULTS or also:
             scores.append((both >= SAME_MISTAKE, max(both, results), both, -order, trap))
     return max(scores)[-1] if scores else None
 
@@ -248,6 +264,8 @@ def _share(part: Set, whole: Set) -> float:
 
 def _same_token(prepared: Prepared, key: tuple, one: Wrong, other: Wrong) -> bool:
     a, b = one.token, other.token
+    if type(a) is int and type(b) is int:  # of any size
+        return a == b
     if isinstance(a, (np.ndarray, int, float)) and isinstance(b, (np.ndarray, int, float)):
         a, b = np.asarray(a), np.asarray(b)
         case = prepared.cases[key[0]]

@@ -19,6 +19,7 @@ from autograder.judge import judge
 from autograder.quiz import mark
 from autograder.quiz_verdict import quiz_verdict
 from autograder.student.observe import Call, Observation, namespace, observe
+from autograder.student.travel import Packed
 from autograder.verdict import Verdict
 
 
@@ -33,9 +34,10 @@ class LiveStudent:
         """Nothing to run: the notebook ran the cell."""
         return SimpleNamespace(status="ok", message="", where=(), notes=())
 
-    def ask(self, probe: bytes, calls: Sequence[Call]) -> list[Observation]:
+    def ask(self, probe: bytes, calls: Sequence[Call] | Packed) -> list[Observation]:
         """Exercise the submission on each call; one that does not end in time ends the rest."""
         run, seen = cloudpickle.loads(probe), []
+        calls = calls.calls if isinstance(calls, Packed) else calls
         for call in calls:
             try:
                 with _alarm(self._seconds):

@@ -1,7 +1,8 @@
 """Build the network that a submission described, and nothing else: no code of a submission runs here.
 
-What comes from a submission may be made up. Then it describes a network all the same, and what is measured is that network's: whoever
-makes up a good one has solved the task. Layers and functions are those of the lists below, and sizes are bounded before anything is computed.
+What comes from a submission may be made up. Then it describes a network all the same, and what is measured is that network's:
+whoever makes up a good one has solved the task. Layers and functions are those of the lists below, and sizes are bounded before
+anything is computed.
 """
 
 import math
@@ -17,16 +18,16 @@ from torch import nn
 from autograder.errors import CourseError
 
 LAYERS = (
-    "Linear", "Identity", "Dropout", "AlphaDropout", "Flatten", "ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish",
-    "Hardswish", "Softplus", "Softsign", "Tanh", "Hardtanh", "Tanhshrink", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Softmax", "LogSoftmax",
-    "Softmin", "LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm1d", "InstanceNorm1d",
+    "Linear", "Identity", "Dropout", "AlphaDropout", "Flatten", "ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU",
+    "SiLU", "Mish", "Hardswish", "Softplus", "Softsign", "Tanh", "Hardtanh", "Tanhshrink", "Sigmoid", "Hardsigmoid", "LogSigmoid",
+    "Softmax", "LogSoftmax", "Softmin", "LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm1d", "InstanceNorm1d",
 )  # fmt: skip
 #: Functions and methods by name: all give a result as large as the larger of their arguments.
 FUNCTIONS = (
-    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "softsign", "tanh", "hardtanh",
-    "sigmoid", "logsigmoid", "softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm", "dropout", "linear", "add", "sub",
-    "mul", "truediv", "div", "neg", "pow", "exp", "log", "sqrt", "rsqrt", "square", "abs", "erf", "maximum", "minimum", "clamp", "mean", "var", "std",
-    "float", "contiguous",
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "softsign", "tanh",
+    "hardtanh", "sigmoid", "logsigmoid", "softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm", "dropout",
+    "linear", "add", "sub", "mul", "truediv", "div", "neg", "pow", "exp", "log", "sqrt", "rsqrt", "square", "abs", "erf", "maximum",
+    "minimum", "clamp", "mean", "var", "std", "float", "contiguous",
 )  # fmt: skip
 MOST_STEPS, MOST_WEIGHTS, MOST_NUMBERS = 400, 1_000_000, 300_000
 #: How long one network may be computed with, from when it was built.
@@ -96,7 +97,9 @@ class Rebuilt(nn.Module):
         if kind == "get_attr":
             return self.values[target]
         layer = self.layers[self.at[target]] if kind == "call_module" else None
-        _bound([*given, *named.values(), *([layer.weight] if isinstance(layer, nn.Linear) else [])], target == "linear" or layer is not None)
+        _bound(
+            [*given, *named.values(), *([layer.weight] if isinstance(layer, nn.Linear) else [])], target == "linear" or layer is not None
+        )
         return layer(*given, **named) if layer is not None else _function(kind, target)(*given, **named)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from autograder.cases import draw_cases
+from autograder.cases import draw_cases, ladder
 from autograder.compare import TOLERANCES, differences
 from autograder.errors import AuthoringError
 from autograder.exercise import Case, Exercise, Group, Implementation
 from autograder.networks import NetworkError
 from autograder.student.observe import Call, Observation, observe
+from autograder.student.travel import Packed, pack
 
 #: What a reference may raise to say: this input must be refused in this way.
 REFUSALS = ("ValueError", "TypeError", "KeyError", "IndexError")
@@ -46,16 +47,33 @@ class Prepared:
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
+        self._ladders: dict[int, Packed] = {}
 
     @cached_property
     def cases(self) -> list[Case]:
         """All cases, group after group."""
         return draw_cases(self.exercise)
 
+    def ladder(self, case: Case) -> Packed:
+        """Small calls of the strategy that drew `case`, as they travel."""
+        key = id(case.strategy)
+        if key not in self._ladders:
+            self._ladders[key] = pack(ladder([c for c in self.cases if c.strategy is case.strategy]))
+        return self._ladders[key]
+
     @cached_property
     def probes(self) -> list[bytes]:
         """Each group's probe as it travels to the learner's process."""
         return [pack_probe(self.exercise, group) for group in self.exercise.groups]
+
+    @cached_property
+    def questions(self) -> list[Packed]:
+        """Each group's calls as they travel."""
+        return [pack([c.call for c in self.cases if c.group == group]) for group in range(len(self.exercise.groups))]
+
+    @cached_property
+    def _tolerances(self) -> dict[int, tuple[float, float]]:
+        return {id(c.call): self._tolerance(self.exercise.groups[c.group], c.call) for c in self.cases}
 
     @cached_property
     def expected(self) -> list[list[Observation]]:
@@ -131,6 +149,9 @@ class Prepared:
 
     def tolerance(self, rules: Group, call: Call) -> tuple[float, float]:
         """(rtol, atol) for one case: the group's, else the exercise's, else what the lowest precision among the inputs allows."""
+        return self._tolerances.get(id(call)) or self._tolerance(rules, call)
+
+    def _tolerance(self, rules: Group, call: Call) -> tuple[float, float]:
         sizes = [d.itemsize for d in float_dtypes(call)]
         by_dtype = TOLERANCES[min([8, *sizes])]
         own = (rules.rtol, self.exercise.rtol), (rules.atol, self.exercise.atol)

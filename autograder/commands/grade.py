@@ -24,9 +24,18 @@ def grade(
     Submissions lie under submitted/ID/CHAPTER/. Without CHAPTER, all that have submissions are graded. What has not changed since it was
     graded is not graded again. Exit code 1 if a submission could not be graded.
     """
+    from autograder.course import course_root
     from autograder.grading.lean import lean
+    from autograder.grading.shared import start_if_needed
 
-    lean()
-    from autograder.grading.run import run
+    zygotes = start_if_needed(course_root(), sandbox, workers or 0, force or bool(origin))
+    try:
+        lean()
+        from autograder.grading.batch import Options
+        from autograder.grading.run import run
 
-    raise SystemExit(run(names, students, origin, workers or 0, sandbox, force, as_json))
+        options = Options(students, workers or 0, sandbox, force, zygotes=zygotes)
+        raise SystemExit(run(names, origin, options, as_json))
+    finally:
+        if zygotes:
+            zygotes.close()

@@ -1,7 +1,6 @@
 """Grade many submissions: find what is to be done, let workers judge, write every result whole."""
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,23 +14,29 @@ from autograder.grading.files import write_whole
 from autograder.grading.gradebook import Writer
 from autograder.grading.jobs import Entry, find_entries
 from autograder.grading.judging import Graded, GradedCell
-from autograder.grading.pool import FORKS, MakeExecutor, process_pool, run_jobs
+from autograder.grading.pool import MakeExecutor, process_pool, run_jobs, sharing
 from autograder.grading.register import open_gradebook, register
 from autograder.grading.settings import Settings, writable
-from autograder.grading.shared import Zygotes, sharing
+from autograder.grading.shared import FORKS, Zygotes, cores
 from autograder.grading.worker import Job, blueprint_of, grade_job, warm
 from autograder.verdict import Verdict
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to grade."""
+    """How to grade.
+
+    Attributes
+    ----------
+    zygotes : those that were started beforehand, if they were; whoever started them closes them
+    """
 
     students: tuple[str, ...] = ()
     workers: int = 0
     sandbox: str = "full"
     force: bool = False
     make: MakeExecutor = process_pool
+    zygotes: Zygotes | None = None
 
     @property
     def share(self) -> bool:
@@ -75,15 +80,15 @@ def grade_course(
     with _alone(settings):
         blueprints = [blueprint_of(settings.root, c.name) for c in chosen]
         batch = Batch([e for b in blueprints for e in find_entries(settings, b, options.students)])
-        zygotes = _zygotes(settings, batch, options)
+        own = None if options.zygotes else _zygotes(settings, batch, options)
         try:
             todo = _to_be_done(settings, blueprints, batch, options)
             started(len(todo))
             if todo:
-                _grade(settings, todo, batch, options, advanced, zygotes)
+                _grade(settings, todo, batch, options, advanced, own or options.zygotes)
         finally:
-            if zygotes:
-                zygotes.close()
+            if own:
+                own.close()
     return batch
 
 
@@ -92,8 +97,7 @@ def _zygotes(settings: Settings, batch: Batch, options: Options) -> Zygotes | No
     new = sum(options.force or not e.record.exists() for e in batch.entries)
     if not new or not options.share:
         return None
-    hidden = [settings.root, settings.folder("submitted").resolve()]
-    return Zygotes(options.sandbox, _workers(options, new), hidden, writable(settings.work))
+    return Zygotes(options.sandbox, _workers(options, new), settings.root)
 
 
 def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, options: Options) -> list[Entry]:
@@ -112,8 +116,12 @@ def _grade(
 ) -> None:
     for blueprint in {id(e.blueprint): e.blueprint for e in todo}.values():
         warm(blueprint)
-    jobs = {Job(settings.root, e.chapter.name, e.student, e.notebook, e.result, options.sandbox): e for e in todo}
-    make = sharing(options.make, zygotes.ready()) if zygotes else options.make
+    jobs = {
+        Job(settings.root, e.chapter.name, e.student, e.notebook, e.result, options.sandbox, backwards=n % 2 == 1): e
+        for n, e in enumerate(todo)
+    }
+    hidden = [settings.folder("submitted").resolve()]
+    make = sharing(options.make, zygotes.ready(writable(settings.work), hidden)) if zygotes else options.make
     results = run_jobs(jobs, grade_job, _workers(options, len(jobs)), make)
     try:
         with open_gradebook(settings) as gradebook:
@@ -128,8 +136,7 @@ def _grade(
 
 
 def _workers(options: Options, jobs: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(options.workers or cores, jobs)
+    return min(options.workers or cores(), jobs)
 
 
 def _finish(writer: Writer, entry: Entry, result: Graded | BaseException, batch: Batch) -> None:

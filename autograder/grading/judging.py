@@ -79,6 +79,7 @@ class Bench:
     ----------
     hidden : folders that submissions must not be able to read
     lent : whether the zygote belongs to another process
+    thorough : look for the very smallest failing input, see `judge`
     """
 
     sandbox: str = "full"
@@ -86,6 +87,7 @@ class Bench:
     hidden: tuple[Path, ...] = ()
     started: Zygote | None = None
     lent: bool = False
+    thorough: bool = False
 
     @property
     def zygote(self) -> Zygote:
@@ -108,22 +110,29 @@ class Bench:
 
 
 def judge_submission(
-    blueprint: Blueprint, submission: Submission, bench: Bench, done: Callable[[Verdict], None] = lambda verdict: None
+    blueprint: Blueprint,
+    submission: Submission,
+    bench: Bench,
+    done: Callable[[Verdict], None] = lambda verdict: None,
+    *,
+    backwards: bool = False,
 ) -> Graded:
     """The verdict on every graded cell, each in a process of its own. Whatever is wrong with a submission, every cell gets one.
 
     Parameters
     ----------
     done : called with each verdict as it is reached
+    backwards : begin with the last cell; the verdicts are the same
     """
     began, cpu = time.monotonic(), time.process_time()
     cells = []
-    for slot in blueprint.slots:
+    for slot in reversed(blueprint.slots) if backwards else blueprint.slots:
         cell = _not_run(slot, submission.problem) if submission.problem else _judged(blueprint, slot, submission, bench)
         notes = submission.notes.get(slot.solution_id, ())
         cell = replace(cell, verdict=replace(cell.verdict, notes=(*notes, *cell.verdict.notes)))
         done(cell.verdict)
         cells.append(cell)
+    cells = cells[::-1] if backwards else cells
     return Graded(tuple(cells), submission.problem, (), time.monotonic() - began, time.process_time() - cpu)
 
 
@@ -163,7 +172,7 @@ def _exercise(blueprint: Blueprint, slot: Slot, source: str, bench: Bench) -> Gr
     with bench.zygote.submission(
         blueprint.chapter.setup, source, name=slot.exercise, forbid=prepared.exercise.forbid, limits=limits
     ) as student:
-        verdict = judge(prepared, student, points=slot.points, source=source, start=slot.start)
+        verdict = judge(prepared, student, points=slot.points, source=source, start=slot.start, thorough=bench.thorough)
         return GradedCell(slot, verdict, source, student.outcome)
 
 

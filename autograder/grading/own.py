@@ -36,4 +36,4 @@ def check(blueprint: Blueprint, submission: Submission, done: Callable[[Verdict]
     tried = [p for p, s in zip(exercises, blueprint.slots) if s.solution_id in submission.sources]
     with closing(Zygote(limits=Limits(), sandbox="none")) as zygote:
         _ = [p.expected for p in tried]  # while the zygote starts
-        return judge_submission(blueprint, submission, Bench("none", zygote.limits, started=zygote), done)
+        return judge_submission(blueprint, submission, Bench("none", zygote.limits, started=zygote, thorough=True), done)

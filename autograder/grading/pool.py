@@ -2,16 +2,15 @@
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
-from autograder.grading.worker import start_worker
+from autograder.grading import worker
+from autograder.grading.shared import FORKS
+from autograder.student.process import Zygote
 
 J = TypeVar("J")
-#: Elsewhere than on Linux, libraries do not survive a fork.
-FORKS = sys.platform == "linux"
 #: Makes an executor with a number of workers. The seam for other machines: `lambda n: client.get_executor()` of Dask.
 MakeExecutor = Callable[[int], Executor]
 
@@ -19,7 +18,7 @@ MakeExecutor = Callable[[int], Executor]
 def process_pool(workers: int) -> Executor:
     """Worker processes on this machine. Forked where that is safe, so that they share what this process has prepared."""
     context = multiprocessing.get_context("fork" if FORKS else "spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=worker.start_worker, initargs=(os.getpid(),))
 
 
 def run_jobs(
@@ -54,3 +53,14 @@ def _round(jobs: list[J], work: Callable[[J], Any], workers: int, make: MakeExec
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return [job for job in jobs if job in lost]
+
+
+def sharing(make: MakeExecutor, zygotes: list[Zygote]) -> MakeExecutor:
+    """An executor whose workers share `zygotes`; a later one, made because a worker died, has zygotes of its own."""
+    given = [zygotes, []]
+
+    def pool(workers: int) -> Executor:
+        worker.shared = given.pop(0) if given else []
+        return make(workers)
+
+    return pool

@@ -20,14 +20,14 @@ from autograder.grading.collect import collect
 from autograder.grading.settings import Settings
 
 
-def run(names: Sequence[str], students: Sequence[str], origin: str | None, workers: int, sandbox: str, force: bool, as_json: bool) -> int:
+def run(names: Sequence[str], origin: str | None, options: Options, as_json: bool) -> int:
     """Collect, grade, tell; returns the exit code."""
     settings = Settings(course_root())
     chosen = [find_chapter(settings.root, n) for n in names]
     notes = _collect(settings, chosen, origin) if origin else []
     chosen = chosen or _handed_in(settings)
     with _progress(as_json) as bar:
-        batch = grade_course(settings, chosen, Options(tuple(students), workers, sandbox, force), bar.started, bar.advanced)
+        batch = grade_course(settings, chosen, options, bar.started, bar.advanced)
     batch.warnings[:0] = notes
     tell(batch, settings, as_json)
     return 1 if batch.interrupted or batch.count("failed") or batch.count("queued") else 0

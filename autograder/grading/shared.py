@@ -1,16 +1,20 @@
-"""One zygote for several workers: it takes seconds to warm and a quarter of a gigabyte, and a fork of it takes milliseconds."""
+"""One zygote for several workers: it takes seconds to warm and a quarter of a gigabyte, and a fork of it takes milliseconds.
+
+It is started before anything else is imported, so that both take their seconds side by side. Nothing heavy is imported here.
+"""
 
 import fcntl
 import os
+import sys
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 
-from autograder.grading import worker
-from autograder.grading.pool import MakeExecutor
+from autograder.student.places import refuse_overlap
 from autograder.student.process import Zygote
 from autograder.student.prove import prove, require
 
+#: Elsewhere than on Linux, libraries do not survive a fork, and workers have zygotes of their own.
+FORKS = sys.platform == "linux"
 #: A zygote forks a hundred submissions' exercises a second: enough for so many workers.
 WORKERS_PER_ZYGOTE = 6
 
@@ -33,22 +37,28 @@ class AcrossProcesses:
 class Zygotes:
     """Zygotes that start beside whatever this process does meanwhile."""
 
-    def __init__(self, sandbox: str, workers: int, hidden: Sequence[Path], folder: Path) -> None:
-        self.sandbox, self.folder = sandbox, folder
+    def __init__(self, sandbox: str, workers: int, root: Path) -> None:
+        self.sandbox = sandbox
         count = -(-workers // WORKERS_PER_ZYGOTE)
-        self._all = [Zygote(sandbox=sandbox, hidden=[*map(str, hidden)]) for _ in range(count)]
+        self._all = [Zygote(sandbox=sandbox, hidden=[str(root)]) for _ in range(count)]
 
-    def ready(self) -> list[Zygote]:
+    def ready(self, folder: Path, hidden: Sequence[Path]) -> list[Zygote]:
         """The zygotes, once they are warm; one of them has proved that its lock holds.
+
+        Parameters
+        ----------
+        folder : where files lie by which workers keep apart
+        hidden : what submissions must not be able to read, besides the course
 
         Raises
         ------
-        SandboxError : it does not hold
+        SandboxError : it does not hold, or something hidden can be read
         """
         for number, zygote in enumerate(self._all):
             zygote.__enter__()
-            zygote.share(AcrossProcesses(self.folder / f"zygote-{number}.lock"))
+            zygote.share(AcrossProcesses(folder / f"zygote-{number}.lock"))
         if self.sandbox == "full":
+            refuse_overlap(self._all[0].greeting["places"], hidden)
             require(prove(self._all[0]))
         return self._all
 
@@ -58,12 +68,17 @@ class Zygotes:
             zygote.close()
 
 
-def sharing(make: MakeExecutor, zygotes: list[Zygote]) -> MakeExecutor:
-    """An executor whose workers share `zygotes`; a later one, made because a worker died, has zygotes of its own."""
-    given = [zygotes, []]
+def cores() -> int:
+    """How many workers this machine has room for."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def pool(workers: int) -> Executor:
-        worker.shared = given.pop(0) if given else []
-        return make(workers)
 
-    return pool
+def start_if_needed(root: Path, sandbox: str, workers: int, force: bool) -> Zygotes | None:
+    """Zygotes for a run that is about to find out what there is to grade, if something new seems to have been handed in.
+
+    It looks where submissions and records lie unless a course says otherwise; who finds nothing there starts them later.
+    """
+    handed_in = (root / "submitted").glob("*/*")
+    if not FORKS or not any(force or not (root / ".build" / "grading" / f.name / f"{f.parent.name}.json").exists() for f in handed_in):
+        return None
+    return Zygotes(sandbox, workers or cores(), root)

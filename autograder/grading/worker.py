@@ -29,6 +29,7 @@ class Job:
     ----------
     path : the notebook that was handed in
     result : where the graded notebook is to be written
+    backwards : begin with the last exercise. Workers that meet in the middle find there what the other has computed for the first ones
     """
 
     root: Path
@@ -37,6 +38,7 @@ class Job:
     path: Path
     result: Path
     sandbox: str = "full"
+    backwards: bool = False
 
 
 #: Zygotes that this process got from the one that it was forked from.
@@ -69,7 +71,7 @@ def grade_job(job: Job) -> Graded:
     """Judge one submission and write its graded notebook."""
     blueprint = blueprint_of(job.root, job.chapter)
     submission = read_submission(job.path, blueprint.solution_ids)
-    graded = judge_submission(blueprint, submission, bench(job.sandbox, job.root))
+    graded = judge_submission(blueprint, submission, bench(job.sandbox, job.root), backwards=job.backwards)
     write_whole(job.result, as_text(graded_notebook(blueprint, submission, graded)))
     return graded
 

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import builtins
+import functools
 import inspect
 import linecache
 import sys
@@ -19,6 +20,7 @@ from autograder.student.magics import Shell
 from autograder.student.outcome import CellOutcome
 
 SETUP = "<set-up>"
+_TRANSFORMER = TransformerManager()
 
 
 @dataclass
@@ -59,20 +61,12 @@ class Cells:
 
     def execute(self, source: str, name: str) -> None:
         """Run source text, magics translated, and display the value of its last expression."""
-        text = TransformerManager().transform_cell(source)
+        text, codes = compiled(source, name)
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        body = ast.parse(text, name).body
-        quiet = text.rstrip().endswith(";")
-        last = [body.pop()] if body and isinstance(body[-1], ast.Expr) and not quiet else []
-        self._evaluate(ast.Module(body, []), name, "exec")
-        if last:
-            self._evaluate(ast.Interactive(last), name, "single")
-
-    def _evaluate(self, tree: ast.AST, name: str, mode: str) -> None:
-        code = compile(tree, name, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        result = eval(code, self.module.__dict__)
-        if code.co_flags & inspect.CO_COROUTINE:
-            asyncio.new_event_loop().run_until_complete(result)
+        for code in codes:
+            result = eval(code, self.module.__dict__)
+            if code.co_flags & inspect.CO_COROUTINE:
+                asyncio.new_event_loop().run_until_complete(result)
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         kind, text = type(error).__name__, _text(error)
@@ -87,6 +81,26 @@ class Cells:
             return (f"line {error.lineno}: {(error.text or '').strip()}"[:300],)
         frames = [f for f in traceback.extract_tb(error.__traceback__) if self.learner_files(f.filename)]
         return tuple(f"line {f.lineno}, in {f.name}: {(f.line or '').strip()}"[:300] for f in frames)[-5:]
+
+
+@functools.lru_cache(8)
+def compiled(source: str, name: str) -> tuple[str, tuple[types.CodeType, ...]]:
+    """A cell as Python: its text with magics translated, and its code, a last expression apart.
+
+    Raises
+    ------
+    SyntaxError, ValueError : it is no Python; its text can be shown all the same
+    """
+    try:
+        text, body = source, ast.parse(source, name).body
+    except (SyntaxError, ValueError):  # magics, or none
+        text = _TRANSFORMER.transform_cell(source)
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        body = ast.parse(text, name).body
+    quiet = text.rstrip().endswith(";")
+    last = [body.pop()] if body and isinstance(body[-1], ast.Expr) and not quiet else []
+    trees = [(ast.Module(body, []), "exec"), *((ast.Interactive([node]), "single") for node in last)]
+    return text, tuple(compile(t, name, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True) for t, mode in trees)
 
 
 class as_main:  # reads as a with statement

@@ -28,7 +28,7 @@ def describe(net: Any) -> dict[str, Any]:
 
     Returns
     -------
-    {"steps": [[name, kind, target, args, kwargs]], "layers": {target: [class, attributes, parameters and buffers]}, "values": {target: tensor}},
+    {"steps": [[name, kind, target, args, kwargs]], "layers": {target: [class, attributes, state]}, "values": {target: tensor}},
     or {"problem": one sentence} for what cannot be described
     """
     if not isinstance(net, nn.Module):

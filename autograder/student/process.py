@@ -33,6 +33,8 @@ from autograder.student.travel import Packed, pack
 #: How many calls of one question may hang or die before the rest is not tried any more; and of all questions together.
 MAX_LOSSES = 2
 MAX_LOSSES_OF_ALL = 4
+#: Characters of a set-up cell that the zygote compiles once for all forks; a longer one is compiled in each.
+MAX_SETUP = 8000
 _START_SECONDS = 120
 _PREFIX, _STALE_SECONDS = "student-process-", 7 * 86400
 _START = "from autograder.student import forks; forks.hold(); import sys; from autograder.student.zygote import main; main(sys.argv[1:])"
@@ -142,6 +144,8 @@ class Zygote:
     def close(self) -> None:
         """End the zygote and every fork, and remove their folders."""
         self._control.close()
+        if "greeting" not in self.__dict__:  # still importing: it would notice late
+            self._process.kill()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -278,7 +282,8 @@ class Student:
     def _fork(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._pid = self.zygote.request({"fork": asdict(self.limits)}, [theirs.fileno()])["pid"]
+            setup = self._job["setup"] if len(self._job["setup"]) <= MAX_SETUP else ""
+            self._pid = self.zygote.request({"fork": asdict(self.limits), "setup": setup}, [theirs.fileno()])["pid"]
         self._channel = Channel(ours, self.limits)
 
     def _bury(self, error: Exception, what: str, seconds: float) -> Lost:

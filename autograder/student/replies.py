@@ -34,16 +34,16 @@ class Lost:
 
 
 def observation(fields: Any) -> Observation:
-    """A student process's answer to one call, checked."""
-    if not isinstance(fields, dict) or set(fields) != set(Observation.__dataclass_fields__):
+    """A student process's answer to one call, checked. What there is nothing to say of is left out."""
+    if not isinstance(fields, dict) or not set(fields) <= set(Observation.__dataclass_fields__) or "value" not in fields:
         raise WireError("an answer that is no observation")
     return Observation(
         value=fields["value"],
-        error=None if fields["error"] is None else _text(fields["error"]),
-        message=_text(fields["message"]),
-        where=_lines(fields["where"]),
-        warnings=_lines(fields["warnings"]),
-        changed=_lines(fields["changed"]),
+        error=None if fields.get("error") is None else _text(fields["error"]),
+        message=_text(fields.get("message", "")),
+        where=_lines(fields.get("where", ())),
+        warnings=_lines(fields.get("warnings", ())),
+        changed=_lines(fields.get("changed", ())),
     )
 
 

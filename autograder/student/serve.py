@@ -50,7 +50,6 @@ class Server:
     def load(self, message: dict[str, Any]) -> None:
         """Run the set-up cell, then the solution cell, and tell how it went."""
         self.forbidden = Forbidden(message["forbid"], lambda file: file != SETUP and self.cells.learner_files(file))
-        seed(0)
         before = self.cells.run(message["setup"], SETUP) if message["setup"].strip() else CellOutcome()
         if before.status == "ok":
             with self.forbidden.loading(self.cells.module.__dict__):
@@ -93,7 +92,8 @@ class Server:
 
     def reply(self, seen: Observation) -> None:
         """Send one observation; one that does not travel is an error of the submission."""
-        fields = {name: getattr(seen, name) for name in Observation.__dataclass_fields__}
+        fields = {"value": seen.value}
+        fields |= {name: getattr(seen, name) for name in ("error", "message", "where", "warnings", "changed") if getattr(seen, name)}
         try:
             self.channel.send({"nonce": self.nonce, "index": self.index, "seen": fields})
         except WireError as error:

@@ -22,14 +22,19 @@ class Packed:
 
     Attributes
     ----------
+    calls : the calls themselves
     data : the pickled calls
-    count : how many calls there are
     oracles : the functions that stayed behind; the data names them by position
     """
 
+    calls: Sequence[Call]
     data: bytes
-    count: int
     oracles: tuple[Oracle, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many calls there are."""
+        return len(self.calls)
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -61,7 +66,7 @@ def pack(calls: Sequence[Call]) -> Packed:
     oracles: list[Oracle] = []
     file = io.BytesIO()
     _Pickler(file, oracles).dump(list(calls))
-    return Packed(file.getvalue(), len(calls), tuple(oracles))
+    return Packed(calls, file.getvalue(), tuple(oracles))
 
 
 def unpack(data: bytes, proxy: Callable[[int], Any]) -> list[Call]:

@@ -17,7 +17,7 @@ MODULES = (
     "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint", "torch.autograd.gradcheck",
     "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
     "torch.nn.attention", "torch.fft", "torch.special", "torch.linalg", "torch.overrides", "torch.utils._python_dispatch",
-    "autograder.student.probes", "autograder.student.serve",
+    "autograder.student.network", "autograder.student.probes", "autograder.student.serve",
 )  # fmt: skip
 
 
@@ -75,6 +75,8 @@ def _training() -> None:
     from torch import nn
     from torch.utils.data import DataLoader, TensorDataset
 
+    from autograder.student.network import describe
+
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
     data = DataLoader(TensorDataset(torch.zeros(8, 3), torch.zeros(8, 1)), 4, shuffle=True)
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad):
@@ -87,6 +89,7 @@ def _training() -> None:
             optimizer.step()
         schedule.step()
     model.load_state_dict(model.state_dict())
+    describe(model)
 
 
 def _checks() -> None:

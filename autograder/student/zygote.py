@@ -3,7 +3,7 @@
 It never imports an answers file, sees no submission's text, and runs no learner's code: sources and questions go to each fork over a
 socket of its own. Started by `autograder.student.process.Zygote` with one socket, over which it serves:
 
-    {"fork": limits} and a socket   → {"pid": …}
+    {"fork": limits, "setup": text} and a socket   → {"pid": …}
     {"end": pid}                    → {"status": wait status, "cpu": seconds, "rss": kilobytes}
 """
 
@@ -19,11 +19,14 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autograder.student import forks, namespaces, seccomp
+from autograder.student.cells import SETUP, compiled
+from autograder.student.forbidden import libraries
 from autograder.student.limits import Limits
 from autograder.student.lock import Lock, adopt_orphans, clean_environment, keep_only, lock, separate
 from autograder.student.memory import compact
@@ -61,7 +64,9 @@ class _Zygote:
             adopt_orphans()
         missing = prepare(options["imports"])
         notes = self.arm(options["hidden"]) if self.full else []
-        control.send(json.dumps({"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside}).encode())
+        places = self.lock.places if self.full else ()
+        greeting = {"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside, "places": places}
+        control.send(json.dumps(greeting).encode())
 
     def arm(self, hidden: list[str]) -> list[str]:
         """Find out once what every fork is locked in with; gives back what this machine does not grant."""
@@ -90,18 +95,20 @@ class _Zygote:
                 break
             request = json.loads(data)
             try:
-                answer = self.fork(request["fork"], descriptors[0]) if "fork" in request else self.end(request["end"])
+                answer = self.fork(request, descriptors[0]) if "fork" in request else self.end(request["end"])
             except OSError as error:
                 answer = {"error": str(error)}
             self.control.send(json.dumps(answer | {"number": request.get("number")}).encode())
         for pid in list(self.children):
             self.end(pid)
 
-    def fork(self, limits: dict[str, Any], descriptor: int) -> dict[str, Any]:
-        """A child that serves the judge over `descriptor`."""
+    def fork(self, request: dict[str, Any], descriptor: int) -> dict[str, Any]:
+        """A child that serves the judge over `descriptor`. The set-up cell, which is the course's own, is compiled here, once for all."""
+        with suppress(Exception):  # the fork will say what is wrong with it
+            compiled(request["setup"], SETUP)
         self.count += 1
         home = os.path.join(self.home, secrets.token_hex(8))  # a name that no neighbour can guess
-        bounds = Limits(**limits)
+        bounds = Limits(**request["fork"])
         how = replace(self.lock, uid=FIRST_UID + self.count % USERS if self.other_user else None) if self.full else None
         self.make_work(home, bounds, os.geteuid() if how is None or how.uid is None else how.uid)
         pid = os.fork()
@@ -187,6 +194,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     import torch
 
     torch.set_num_threads(1)
+    from autograder.student.serve import seed
     from autograder.student.warm import warm
 
     missing = warm(imports)
@@ -201,6 +209,8 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     if seccomp.supported():
         seccomp.compiled()
     forks.run_held()
+    libraries(len(sys.modules))
+    seed(0)
     gc.collect()
     gc.freeze()
     compact()

@@ -2091,8 +2091,8 @@ class FixClassifier:
 
     cases = {
         "logits": group([call(0, 5, 12), call(1, 3, 32)], probe=_described, accept=_accept_outputs),
-        "signal": group([call(0, 24, 128), call(1, 24, 128)], probe=_described, accept=_accept_signal),
-        "gradient": group([call(2, 24, 128), call(3, 24, 128)], probe=_described, accept=_accept_gradient),
+        "signal": group([call(0, 24, 128)], probe=_described, accept=_accept_signal),
+        "gradient": group([call(1, 24, 128)], probe=_described, accept=_accept_gradient),
         "learns": group([call(0, 3, 128)], probe=_described, accept=_accept_learned),
     }
 

@@ -114,7 +114,9 @@ LIES = {
     "a method of the interpreter": made_up(["y", "call_method", "__reduce_ex__", ["tuple", ["node", "x"], ["is", 2]], {}]),
     "a function that reads": made_up(["y", "call_function", "load", ["tuple", ["is", "/etc/passwd"]], {}]),
     "a layer of another kind": made_up(layers={"y": ["Module", {}, {}]}),
-    "a hidden part of a layer": made_up(["y", "call_module", "y", ["tuple", ["node", "x"]], {}], layers={"y": ["GELU", {"_buffers": 3}, {}]}),
+    "a hidden part of a layer": made_up(
+        ["y", "call_module", "y", ["tuple", ["node", "x"]], {}], layers={"y": ["GELU", {"_buffers": 3}, {}]}
+    ),
     "a node that is not there": made_up(["y", "call_method", "relu", ["tuple", ["node", "nobody"]], {}]),
     "no output": made_up(),
     "too many steps": made_up(*[[f"n{i}", "call_method", "relu", ["tuple", ["node", "x"]], {}] for i in range(1000)]),
@@ -143,7 +145,9 @@ def test_a_made_up_description_ends_in_a_sentence(lie: object) -> None:
 
 
 def test_a_replaced_forward_does_not_travel() -> None:
-    lie = made_up(["y", "call_module", "y", ["tuple", ["node", "x"]], {}], layers={"y": linear(4, 3, forward="x", training=False, _parameters=3)})
+    lie = made_up(
+        ["y", "call_module", "y", ["tuple", ["node", "x"]], {}], layers={"y": linear(4, 3, forward="x", training=False, _parameters=3)}
+    )
     lie["steps"].append(["output", "output", "output", ["tuple", ["node", "y"]], {}])
     assert rebuild(lie)(torch.ones(2, 3)).shape == (2, 4)
 
