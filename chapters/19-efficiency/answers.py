@@ -1,5 +1,6 @@
 """The hidden side of chapter 19: reference, cases and known misconceptions of every exercise."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -353,6 +354,27 @@ def _int8(a, axis):
     return np.round(a / s), s
 
 
+def _int8_signed(a, axis):
+    s = a.max(axis=axis, keepdims=True) / 127
+    return np.round(a / s), s
+
+
+def _wrapped(q):
+    return q.astype(np.int32).astype(np.int8).astype(np.int32)
+
+
+def _clipped(q):
+    return np.clip(q, -127, 127)
+
+
+def _int8_layer(for_x, for_w, fit=np.asarray):
+    def layer(x, w):
+        (qx, sx), (qw, sw) = for_x(x, 1), for_w(w, 1)
+        return (fit(qx) @ fit(qw).T) * sx * sw.T
+
+    return layer
+
+
 def _outlier_rows(shape, seed, factors, shift=0.0):
     a = normal(shape, 1.0, seed) + shift
     return a * np.resize(factors, shape[0])[:, None]
@@ -420,10 +442,15 @@ class W8a8:
         qw, sw = _int8(w, 1)
         return (x @ qw.T) * sw.T
 
-    @trap("The largest entry of a row may be negative: take the maximum of the absolute values.")
-    def signed_maximum(x, w):
-        sx, (qw, sw) = np.abs(x.max(axis=1, keepdims=True)) / 127, _int8(w, 1)
-        return (np.round(x / sx) @ qw.T) * sx * sw.T
+    _signed = "The largest entry of a row may be negative: take the maximum of the absolute values."
+
+    signed_maximum = trap(_signed)(_int8_layer(_int8_signed, _int8))
+    signed_maximum_of_w = trap(_signed)(_int8_layer(_int8, _int8_signed))
+    signed_maxima = trap(_signed)(_int8_layer(_int8_signed, _int8_signed))
+    signed_maximum_in_int8 = trap(_signed)(_int8_layer(_int8_signed, _int8, fit=_wrapped))
+    signed_maximum_of_w_in_int8 = trap(_signed)(_int8_layer(_int8, _int8_signed, fit=_wrapped))
+    signed_maxima_in_int8 = trap(_signed)(_int8_layer(_int8_signed, _int8_signed, fit=_wrapped))
+    signed_maximum_clipped = trap(_signed)(_int8_layer(_int8_signed, _int8, fit=_clipped))
 
     @trap("Scales of x per column lie along the axis that is summed over, so they cannot be taken out of the sum. One per token (row of x).")
     def scale_per_column_of_x(x, w):
@@ -577,9 +604,25 @@ class Smoothquant:
     def signed_maximum_of_w(X, W, alpha=0.5):
         return _smooth(X, W, alpha, np.abs(X).max(axis=0) ** alpha / np.abs(W.max(axis=0)) ** (1 - alpha))
 
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def maxima_with_their_signs(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, X.max(axis=0) ** alpha / W.max(axis=0) ** (1 - alpha))
+
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def maximum_of_w_with_its_sign(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X).max(axis=0) ** alpha / W.max(axis=0) ** (1 - alpha))
+
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def maximum_of_x_with_its_sign(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, X.max(axis=0) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha))
+
     @trap("The step of the grid is set by the LARGEST magnitude of a channel, not by its mean or its norm. Take the maximum.")
     def mean_magnitudes(X, W, alpha=0.5):
         return _smooth(X, W, alpha, np.abs(X).mean(axis=0) ** alpha / np.abs(W).mean(axis=0) ** (1 - alpha))
+
+    @trap("The step of the grid is set by the LARGEST magnitude of a channel, not by its mean or its norm. Take the maximum.")
+    def mean_magnitude_of_x(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X).mean(axis=0) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha))
 
     @trap("The step of the grid is set by the LARGEST magnitude of a channel, not by its mean or its norm. Take the maximum.")
     def norms(X, W, alpha=0.5):
@@ -955,7 +998,7 @@ class Roofline:
     def faster_of_the_two(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         return _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth, time=min)
 
-    @trap("The verdict is the wrong way round: below the ridge (intensity < peak_flops / bandwidth) the memory limits.")
+    @trap("Your verdict is on the wrong side of the ridge, peak_flops / bandwidth: below it (a smaller intensity) the memory limits, above it the arithmetic.")
     def verdict_reversed(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         i, t, bound = _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth)
         return i, t, {"compute": "memory", "memory": "compute"}[bound]
@@ -1080,7 +1123,7 @@ class KvBytes:
     @right("math.prod and a clamp before the division")
     class product:
         def kv_cache_bytes(layers, kv_heads, head_dim, seq, batch, dtype_bytes):
-            return int(np.prod([2, layers, kv_heads, head_dim, seq, batch, dtype_bytes], dtype=np.int64))
+            return math.prod([2, layers, kv_heads, head_dim, seq, batch, dtype_bytes])
 
         def max_batch(gpu_bytes, weight_bytes, per_sequence_bytes):
             return int(np.floor_divide(max(gpu_bytes - weight_bytes, 0), per_sequence_bytes))
@@ -1478,9 +1521,9 @@ _PAIRS = [call(_dist((v,), i), _dist((v,), 50 + i)) for i, v in enumerate([2, 3,
 _QUARTERS, _HALVES = np.array([0.25, 0.25, 0.25, 0.25]), np.array([0.0, 0.5, 0.0, 0.5])
 _TILTED, _RISING = np.array([0.125, 0.5, 0.125, 0.25]), np.array([0.0, 0.0, 0.25, 0.75])
 _EXACT = [  # a uniform number that is exactly a bound, in numbers that have no rounding error
-    call(np.stack([_HALVES, _QUARTERS]), _QUARTERS[None], [0], [0.0], 0.75),  # never accepted: p = 0
+    call(np.stack([_HALVES, _QUARTERS]), _QUARTERS[None], [0], [0.0], 0.6),  # never accepted: p = 0
     call(np.stack([_TILTED, _RISING, _HALVES]), np.stack([_QUARTERS, _TILTED]), [1, 2], [0.9, 0.25], 0.9),
-    call(np.stack([_TILTED, _QUARTERS]), _QUARTERS[None], [2], [0.5], 0.3),  # u = p / q
+    call(np.stack([_TILTED, _QUARTERS]), _QUARTERS[None], [2], [0.5], 0.1),  # u = p / q
     call(np.stack([_RISING, _QUARTERS]), _QUARTERS[None], [1], [0.5], 0.0),  # token 3 alone is in the residual
     call(np.stack([_HALVES, _TILTED]), _QUARTERS[None], [2], [0.1], 0.5),  # the residual's sums are 0, 0.5, 0.5, 1
     call(np.stack([_TILTED, _RISING]), _QUARTERS[None], [1], [0.9], 0.0),
@@ -1553,8 +1596,22 @@ class Speculative:
         _pair(residual=lambda p, q: np.abs(p - q) / np.abs(p - q).sum(), replace=lambda p, q: np.abs(p - q) / np.abs(p - q).sum())
     )
     no_replacement = trap("A rejected position still gets a token: sample it from the residual. Otherwise a round may yield none.")(_pair(resample=False))
-    rejected_kept = trap("A rejected token is replaced by a sample of the residual; you keep it.")(_pair(keep=True))
-    goes_on = trap("After a rejection stop: the later drafts were made for another prefix.")(_pair(go_on=True))
+    _keep = "A rejected token is replaced by a sample of the residual; you keep it."
+    rejected_kept = trap(_keep)(_pair(keep=True))
+    rejected_kept_before_the_sample = trap(_keep)(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out[:-1], d[len(out) - 1], out[-1]])(_speculate(P, Q, d, u, r)),
+        )
+    )
+    _stop = "After a rejection stop: the later drafts were made for another prefix."
+    goes_on = trap(_stop)(_pair(go_on=True))
+    goes_on_without_bonus = trap(_stop)(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else _speculate(P, Q, d, u, r, go_on=True, bonus=None))(_speculate(P, Q, d, u, r)),
+        )
+    )
     no_bonus = trap("If all drafts are accepted the target's pass has position k computed already: sample one more token from P[k].")(_pair(bonus=None))
     bonus_from_the_row_before = trap("The extra token comes from the last row, P[k]; you took the row of an earlier position.")(_pair(bonus=-2))
     bonus_after_rejection = trap("The bonus is for a round without a rejection. After one the position behind was scored for another prefix: the replacement is the last token.")(
@@ -1858,9 +1915,30 @@ class SpeculativeLoop:
     def bonus_by_another_pass(draft, target, prompt, n, k):
         return _tail_loop(draft, target, prompt, n, k, bonus_pass=True)
 
-    @trap("One call scores all positions at once. You call the target again for every draft, which costs what plain decoding costs.")
+    _each = "One call scores all positions at once. You call the target again for every draft, which costs what plain decoding costs."
+
+    @trap(_each)
     def one_pass_a_draft(draft, target, prompt, n, k):
         return _tail_loop(draft, target, prompt, n, k, one_by_one=True)
+
+    @trap(_each)
+    def one_pass_a_draft_counted(draft, target, prompt, n, k):
+        tokens, calls = _tail_loop(draft, target, prompt, n, k, one_by_one=True)
+        return tokens, calls * (k + 1)
+
+    @trap(_each)
+    def one_pass_a_token(draft, target, prompt, n, k):
+        text, calls = prompt, 0
+        while len(text) < len(prompt) + n:
+            tried = text
+            for _ in range(k):
+                tried = torch.cat([tried, draft(tried)[-1:].argmax(-1)])
+            for i in range(len(text), len(tried) + 1):
+                text = torch.cat([text, target(tried[:i])[-1:].argmax(-1)])
+                calls += 1
+                if i < len(tried) and text[i] != tried[i]:
+                    break
+        return text[len(prompt) : len(prompt) + n].tolist(), calls
 
     @trap("A token depends on all tokens before it: give the target the whole text with the drafts, not the newest part.")
     def target_without_context(draft, target, prompt, n, k):
@@ -2377,6 +2455,16 @@ class PruneStructured:
         kept = np.argsort(_norms(W1, W2))[len(W1) - keep :]
         return W1[np.sort(kept)], b1[np.sort(kept)], W2[:, kept]
 
+    @trap("W1 and W2 have to list the neurons in the same order; yours differ, so columns meet the wrong neurons.")
+    def rows_by_rank(W1, b1, W2, keep):
+        kept = np.argsort(_norms(W1, W2))[len(W1) - keep :]
+        return W1[kept], b1[kept], W2[:, np.sort(kept)]
+
+    @trap("W1 and W2 have to list the neurons in the same order; yours differ, so columns meet the wrong neurons.")
+    def rows_from_the_top(W1, b1, W2, keep):
+        kept = np.argsort(-_norms(W1, W2))[:keep]
+        return W1[kept], b1[kept], W2[:, np.sort(kept)]
+
     @trap("Row i of W1 holds the incoming weights of neuron i: take the norm along axis 1. Yours is the norm of the columns, one for each input.")
     def norms_of_columns(W1, b1, W2, keep):
         kept = np.sort(np.argsort(np.sqrt((W1**2).sum(axis=0)))[-keep:])
@@ -2467,6 +2555,18 @@ def _wrong_columns(w, bits, axis=None):
     return _quantize(w, bits, w.ndim - 1)
 
 
+def _wrong_rows_for_none(w, bits, axis=None):
+    return _quantize(w, bits, 0 if axis is None else axis)
+
+
+def _wrong_rows_for_any(w, bits, axis=None):
+    return _quantize(w, bits, None if axis is None else 0)
+
+
+def _wrong_columns_for_any(w, bits, axis=None):
+    return _quantize(w, bits, None if axis is None else w.ndim - 1)
+
+
 def _wrong_q(w, bits, axis=None):
     q, _ = _quantize(w, bits, axis, rounding=np.asarray)
     return q, _quantize(w, bits, axis)[1]
@@ -2501,8 +2601,8 @@ def _checks(bits=(8, 4), axes=(None, 0, 1), part=slice(0, 2)):
         for b in bits:
             for axis in axes:
                 assert _same(quantize(_square(), b, axis=axis)[part], _right_numpy(_square(), b, axis)[part])
-        zeros = _with_zeros() if axes != (1,) else _with_zeros().T
-        axis = 0 if axes != (1,) else 1
+        axis = 0 if 0 in axes else 1
+        zeros = _with_zeros() if axis == 0 else _with_zeros().T
         assert _same(quantize(zeros, bits[0], axis=axis)[part], _right_numpy(zeros, bits[0], axis)[part])
 
     return check
@@ -2518,6 +2618,9 @@ class TestQuantize:
         "axis reduced instead of kept": _wrong_axis,
         "always one scale a row": _wrong_rows,
         "always one scale a column": _wrong_columns,
+        "one scale a row for axis=None": _wrong_rows_for_none,
+        "one scale a row for any axis": _wrong_rows_for_any,
+        "one scale a column for any axis": _wrong_columns_for_any,
         "nan for a channel of zeros": _wrong_zero,
         "rounds down": _wrong_floor,
         "cuts off": _wrong_trunc,
@@ -2594,9 +2697,12 @@ class TestQuantize:
     _bits = "With one number of bits alone, one that ignores `bits` looks right. Try another one as well."
     eight_bits_only = trap(_bits)(_checks(bits=(8,)))
     four_bits_only = trap(_bits)(_checks(bits=(4,)))
-    _axis = "With one value of `axis` alone, one that always takes the same axis looks right. Try 0, 1 and None."
+    _axis = "A value of `axis` that you never try may be treated like another one, and nobody sees it. Try 0, 1 and None."
     rows_only = trap(_axis)(_checks(axes=(0,)))
     columns_only = trap(_axis)(_checks(axes=(1,)))
+    never_none = trap(_axis)(_checks(axes=(0, 1)))
+    never_columns = trap(_axis)(_checks(axes=(None, 0)))
+    never_rows = trap(_axis)(_checks(axes=(None, 1)))
     restored_only = trap("A wrong q goes unseen when w_hat is right. It is part of the result: compare both.")(_checks(part=slice(1, 2)))
 
     @trap("A half may be rounded either way. Your check has a tie at .5 and rejects a right one: choose numbers without ties.")
@@ -2630,4 +2736,4 @@ class TestQuantize:
         q, w_hat = quantize(w, 4, axis=1)
         assert np.allclose(np.asarray(q, dtype=float), [[0, -7, 0], [0, 0, 0], [7, 4, -7]]) and np.allclose(w_hat[0, 1], -1.4)
         q, w_hat = quantize(-w, 8)
-        assert np.allclose(np.asarray(q, dtype=float)[2], [-127, -15, 47]) and np.allclose(w_hat[2, 0], -7)
+        assert np.allclose(np.asarray(q, dtype=float)[[0, 2]], [[-7, 25, 0], [-127, -15, 47]]) and np.allclose(w_hat[2, 0], -7)

@@ -930,7 +930,7 @@ assert ([int(t) for t in tokens_], calls_) == ([8, 9, 0, 1], 4), "a useless draf
 #
 # - It raises `AssertionError` (any exception counts) for a wrong implementation and returns without one for a right implementation. NumPy and torch are allowed.
 # - Right ones follow the contract of exercise efficiency.quantize for float64 matrices: `q` and `w_hat` are arrays of any numeric dtype, `w_hat` agrees to about $10^{-12}$. Ties at .5 may go either way: avoid them. Call with two or three arguments, `axis` by position or by name.
-# - Wrong ones among those you will meet: all $b$ bits for the magnitude, maximum without $|\cdot|$, `axis` ignored, reduced or always the same, `nan` for a channel of zeros, rounded down or cut off, `bits` ignored, `q` not rounded, `w_hat` slightly off. Each is right in all else.
+# - Wrong ones among those you will meet: all $b$ bits for the magnitude, maximum without $|\cdot|$, `axis` ignored, reduced, always the same or wrong for one value only (0, 1 or `None`), `nan` for a channel of zeros, rounded down or cut off, `bits` ignored, `q` not rounded, `w_hat` slightly off. Each is right in all else.
 #
 # Score: the share of wrong ones that you catch, less the right ones that you reject.
 #
