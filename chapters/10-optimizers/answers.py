@@ -375,7 +375,7 @@ class AdagradRmsprop:
             v = v + g**2
             return w - lr * g / (np.sqrt(v) + eps), v
 
-    @trap("The new square must be weighted by 1 − alpha. Without the factor v is a sum that levels off 1/(1 − alpha) times too high.")
+    @trap("You divide by the root of a sum that levels off 1/(1 − alpha) times too high. Weight the new square by 1 − alpha, and do not divide that out again: RMSprop has no bias correction.")
     class rmsprop_weight_missing:
         adagrad_step = _adagrad
 
@@ -634,7 +634,7 @@ class AdamStep:
     def product_for_power(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
-        return w - lr * (m / (1 - beta1 * t)) / (np.sqrt(np.abs(v / (1 - beta2 * t))) + eps), m, v
+        return w - lr * (m / (1 - beta1 * t)) / (np.sqrt(v / (1 - beta2 * t)) + eps), m, v
 
     @trap("The corrections use 0.9 and 0.999, whatever the betas are. Use the arguments there too.")
     def betas_fixed_in_the_correction(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -1408,6 +1408,10 @@ class StepOneCycle:
         top, last, start = pct * (total - 1), total - 1, max_lr / div
         return _between(start, max_lr, step / top) if step <= top else _between(max_lr, start / final_div, (step - top) / (last - top))
 
+    def _late_top(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
+        top, last, start = pct * total, total - 1, max_lr / div
+        return _between(start, max_lr, step / top) if step <= top else _between(max_lr, start / final_div, (step - top) / (last - top))
+
     def _from_zero(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
         top = pct * total - 1
         return _between(0.0, max_lr, step / top) if step <= top else _cycle(step, total, max_lr, pct, div, final_div)
@@ -1418,6 +1422,12 @@ class StepOneCycle:
 
     def _settings_fixed(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
         return _cycle(step, total, max_lr, pct)
+
+    def _div_fixed(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
+        return _cycle(step, total, max_lr, pct, 25.0, final_div)
+
+    def _final_div_fixed(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
+        return _cycle(step, total, max_lr, pct, div, 1e4)
 
     def _period(step, base, milestones, gamma=0.1):
         return base * gamma ** (step // milestones[0]) if milestones else base
@@ -1450,11 +1460,19 @@ class StepOneCycle:
     straight_rise = trap("The rise is a straight line; only the fall is a cosine. Both phases are half cosines.")(_with_cycle(_straight_rise))
     end_divides_the_maximum = trap("final_div divides the START rate max_lr/div, not max_lr: your last rate is div times too high.")(_with_cycle(_end_from_max))
     phases_one_step_long = trap("Your phases end at pct·total and total. Steps count from 0: the peak is at pct·total − 1, the end at total − 1, which is the last step.")(_with_cycle(_one_step_long))
+    peak_one_late = trap("Your peak is at pct·total, one step late. Steps count from 0: it is at pct·total − 1.")(_with_cycle(_late_top))
     fall_ends_at_total = trap("Your fall ends at step total. The last step is total − 1, and the lowest rate belongs there.")(_with_cycle(_fall_to_total))
     peak_counted_from_the_last = trap("Your peak is at pct·(total − 1). The task has it at pct·total − 1, as torch does.")(_with_cycle(_peak_from_the_last))
     starts_at_zero = trap("The cycle starts at max_lr/div, not at 0.")(_with_cycle(_from_zero))
     peak_rounded = trap("You round the peak to a whole step. It stays at pct·total − 1, e.g. 24.65, also between two steps.")(_with_cycle(_whole_top))
-    settings_fixed = trap("div and final_div have no effect: use the arguments instead of 25 and 10⁴.")(_with_cycle(_settings_fixed))
+    settings_fixed, div_fixed, final_div_fixed = (
+        trap(text)(_with_cycle(cycle))
+        for text, cycle in (
+            ("div and final_div have no effect: use the arguments instead of 25 and 10⁴.", _settings_fixed),
+            ("div has no effect: use the argument instead of 25.", _div_fixed),
+            ("final_div has no effect: use the argument instead of 10⁴.", _final_div_fixed),
+        )
+    )
 
     @right("a loop over the milestones; halved angles")
     class loops:
@@ -1703,6 +1721,7 @@ class StateMemory:
     )
     four_bytes_for_8_bit = trap("8-bit Adam holds two moments of one byte each: 2 bytes per parameter.")(_bytes(_TABLE | {"adam8bit": lambda s: 4 * _count(s)}))
     one_byte_for_8_bit = trap("8 bits per moment, and Adam has two moments: 2 bytes per parameter, not 1.")(_bytes(_TABLE | {"adam8bit": _count}))
+    none_for_momentum = trap("SGD with momentum keeps one fp32 buffer per parameter: 4 bytes.")(_bytes(_TABLE | {"momentum": lambda s: 0}))
     buffer_for_plain_sgd = trap("Without momentum SGD remembers nothing: 0 bytes.")(_bytes(_TABLE | {"sgd": lambda s: 4 * _count(s)}))
     three_for_adam = trap("Adam holds two numbers per parameter, m and v. The third in the usual count is the weight itself.")(_bytes(_TABLE | {"adam": lambda s: 12 * _count(s)}))
     one_for_adam = trap("Adam holds two numbers per parameter, m and v: 8 bytes. One buffer is SGD with momentum.")(_bytes(_TABLE | {"adam": lambda s: 4 * _count(s)}))
@@ -2538,6 +2557,7 @@ def _same_track(adam_step, grads, w, rtol=1e-8, atol=1e-12, **settings):
         assert np.allclose(got, want, rtol=rtol, atol=atol)
 
 
+_LOOSE = "Some mistakes are caught, others hide in the tolerance, or in numbers that you do not compare. Right ones agree to 1e−8 in w, m and v: ask for that."
 _TRIAL = [normal((3,), 1.0, s) for s in range(5)]
 _TINY = [np.array([1e-6, 3e-8, 1.0]), np.array([2e-6, -1e-8, 0.5])]
 _START = np.array([0.5, -1.0, 2.0])
@@ -2598,21 +2618,36 @@ class TestAdam:
             for got, want in zip(_follow(adam_step, grads, _START, lr=0.1, **settings), _follow(_adam, grads, _START, lr=0.1, **settings)):
                 assert np.array_equal(got, want)
 
-    @trap("Your check rejects every right implementation, or nearly all. Is your own reference right, in float64: t from 1, the state fed back, eps after the root? Do you compare with a tolerance?")
+    @trap("Your check rejects every right implementation, or nearly all. Is your own reference right, in float64: t from 1, the state fed back, eps after the root? Do you compare with a tolerance, and only what it returns?")
     def rejects_everything(adam_step):
         raise AssertionError
 
-    @trap("Most wrong Adams go through, or all. A check must raise; a returned False is ignored. And that a loss falls, or that values agree roughly, proves little: compare values closely.")
+    @trap("Most wrong Adams go through, or all. A check must raise; a returned False is ignored. And that a loss falls, or that some values agree roughly, proves little: compare w, m and v, and closely.")
     def goes_downhill(adam_step):
         w, m, v = np.array([2.0, -3.0]), np.zeros(2), np.zeros(2)
         for t in range(1, 60):
             w, m, v = adam_step(w, w.copy(), m, v, t, lr=0.05)
         assert (np.asarray(w) ** 2).sum() < 13
 
-    @trap("Some mistakes are caught, and most hide in the tolerance, or in numbers that you do not compare. Right ones agree to 1e−8 in w, m and v: ask for that.")
+    @trap(_LOOSE)
     def loose_tolerance(adam_step):
         _same_track(adam_step, _TRIAL, _START, rtol=0.2, atol=0.1, lr=0.1)
         _same_track(adam_step, _TRIAL, _START, rtol=0.2, atol=0.1, lr=0.1, beta1=0.7, beta2=0.95)
+
+    @trap(_LOOSE)
+    def looser_tolerance(adam_step):
+        for grads in (_TRIAL, _TINY):
+            _same_track(adam_step, grads, _START, rtol=0.5, atol=0.5, lr=1.0)
+            _same_track(adam_step, grads, _START, rtol=0.5, atol=0.5, lr=1.0, beta1=0.5, beta2=0.8)
+
+    @trap("You compare w alone and hand in your own moments at every step, so wrong moments that come back go through. Compare m and v too, or feed back what it returns.")
+    def weights_only(adam_step):
+        for grads, settings in ((_TRIAL, {}), (_TRIAL, {"beta1": 0.7, "beta2": 0.95}), (_TINY, {})):
+            w, m, v = _START, np.zeros(3), np.zeros(3)
+            for t, g in enumerate(grads, start=1):
+                got = adam_step(w, g.copy(), m, v, t, lr=0.1, **settings)[0]
+                w, m, v = _adam(w, g, m, v, t, lr=0.1, **settings)
+                assert np.allclose(got, w, rtol=1e-8, atol=1e-12)
 
     @right("torch in lockstep")
     def torch_lockstep(adam_step):
