@@ -301,6 +301,11 @@ class InitScale:
         both = fan_in + fan_out
         return math.sqrt({"he": 2 / fan_in, "lecun": 1 / both, "xavier": 2 / both, "xavier_uniform": 6 / both}[kind])
 
+    @trap("Your He divides by both fans, like Xavier. He was right already, 2 / fan_in: change the two Xavier kinds only.")
+    def he_both_fans(fan_in, fan_out, kind):
+        both = fan_in + fan_out
+        return math.sqrt({"he": 2 / both, "lecun": 1 / fan_in, "xavier": 2 / both, "xavier_uniform": 6 / both}[kind])
+
     @trap("Xavier averages the two fans: the variance is 1 over their mean, so 2 / (fan_in + fan_out). The 2 is missing.")
     def xavier_without_two(fan_in, fan_out, kind):
         both = fan_in + fan_out
@@ -891,7 +896,7 @@ class ActivationStds:
         def verdict(stds):
             return judged(stds[-1] / stds[0])
 
-    @trap("You compare the largest with the smallest value; a bump in the middle is harmless. Compare the last with the first.")
+    @trap("Your verdict follows the largest or smallest value of the list; a bump in the middle is harmless. Compare the last with the first.")
     class extremes:
         def activation_stds(x, weights, phi):
             return np.array([h.std() for _, h in layers(x, weights, phi)])
@@ -1060,6 +1065,10 @@ class DefaultBounds:
     def no_root(fan_in):
         return 1 / fan_in, 1 / (3 * fan_in**2), 1 / fan_in
 
+    @trap("Your weight bound is 1/fan_in; you left out the root. The bound is 1/sqrt(fan_in).")
+    def no_root_in_the_weight_bound(fan_in):
+        return 1 / fan_in, 1 / (3 * fan_in), 1 / math.sqrt(fan_in)
+
     @right("step by step from the formula")
     def stepwise(fan_in):
         a = np.sqrt(5)
@@ -1176,6 +1185,15 @@ class OutputBias:
         def softmax_prior(counts):
             p = counts / counts.sum()
             return np.log(p), -np.sum(np.log(p))
+
+        def sigmoid_prior(n_pos, n_neg):
+            return math.log(n_pos / n_neg)
+
+    @trap("You summed the loss over all samples. Asked is the mean: divide by their number, which leaves the frequencies, -sum p log p.")
+    class summed_over_samples:
+        def softmax_prior(counts):
+            p = counts / counts.sum()
+            return np.log(p), -np.sum(counts * np.log(p))
 
         def sigmoid_prior(n_pos, n_neg):
             return math.log(n_pos / n_neg)
@@ -1350,6 +1368,11 @@ class OrthogonalQr:
     def diagonal_of_q(G):
         Q, _ = np.linalg.qr(G)
         return Q * np.where(np.diag(Q) < 0, -1.0, 1.0)
+
+    @trap("You multiplied the columns by the diagonal of R itself, and they are no longer of length one. Use its signs only.")
+    def diagonal_instead_of_signs(G):
+        Q, R = np.linalg.qr(G)
+        return Q * np.diag(R)
 
     @right("Gram-Schmidt, column by column")
     def gram_schmidt(G):
@@ -1792,7 +1815,7 @@ class InitModel:
     def kernel_forgotten(model, head):
         return init_layers(model, head, lambda w: nn.init.normal_(w, 0.0, math.sqrt(2 / w.shape[1])))
 
-    @trap("The biases kept torch's default, U(-1/sqrt n, 1/sqrt n). Set them to 0.")
+    @trap("The hidden biases are not 0. Left alone they keep torch's random default: set them to 0.")
     def biases_left(model, head):
         return init_layers(model, head, he, bias=lambda b: None)
 
@@ -1915,7 +1938,7 @@ class InitModel:
     def variance_as_std(model, head):
         return init_layers(model, head, lambda w: nn.init.normal_(w, 0.0, 2 / w[0].numel()))
 
-    @trap("The head's bias kept torch's random default. Set it to 0 like the others.")
+    @trap("The head's bias is not 0. Left alone it keeps torch's random default: set it to 0 like the others.")
     def head_bias_left(model, head):
         return init_layers(model, head, he, head_bias=False)
 
@@ -2414,11 +2437,11 @@ class Gpt2Init:
     def no_scaling(model, n_layer):
         return gpt_init(model, n_layer, 0.02)
 
-    @trap("The biases kept torch's random default. GPT-2 starts them at 0.")
+    @trap("The biases of nn.Linear are not 0. Left alone they keep what was there, in a fresh layer random numbers: set them to 0.")
     def biases_left(model, n_layer):
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), bias=lambda b: None)
 
-    @trap("The embeddings kept torch's N(0, 1), fifty times too large. They get N(0, 0.02²) as well.")
+    @trap("The embeddings kept what was there; torch's own N(0, 1) is fifty times too large. They get N(0, 0.02²) as well.")
     def embeddings_left(model, n_layer):
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), embedding=None)
 
@@ -2451,6 +2474,25 @@ class Gpt2Init:
             if isinstance(m, nn.Embedding):
                 m.weight.data *= 0.02
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), embedding=None)
+
+    @trap("You scaled the projections that were there. Draw them anew, with standard deviation 0.02 / sqrt(2 * n_layer).")
+    def projections_scaled(model, n_layer):
+        before = {name: m.weight.detach().clone() for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+        gpt_init(model, n_layer, 0.02)
+        for name, m in model.named_modules():
+            if isinstance(m, nn.Linear) and name.endswith("c_proj"):
+                m.weight.data = before[name] / math.sqrt(2 * n_layer)
+        return model
+
+    @trap(
+        "You went by the parameters' names and dimensions, so what is neither nn.Linear nor nn.Embedding was drawn as well. Ask for the modules' types."
+    )
+    def by_parameters(model, n_layer):
+        gpt_init(model, n_layer, 0.02)
+        for name, p in model.named_parameters():
+            if p.dim() >= 2:
+                nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj.weight") else 0.02)
+        return model
 
     @trap("An nn.Embedding whose name ends in c_proj is no output projection: only nn.Linear modules get the small spread.")
     def embedding_as_projection(model, n_layer):
