@@ -1061,12 +1061,12 @@ class SoftmaxCe:
         p = _softmax(z)
         return float(-np.log(_picked(p, y)).mean()), _ce_grad(z, y)
 
-    @trap("Adding an epsilon caps the loss (1e−7: at 16.1) just where it should grow. Use log-sum-exp: no epsilon is needed.")
+    @trap("An epsilon in the log, or clipped probabilities, cap the loss (1e−7: at 16.1) just where it should grow. Use log-sum-exp: it needs neither.")
     def epsilon_in_the_log(z, y):
         p = _softmax(z)
         return float(-np.log(_picked(p, y) + 1e-7).mean()), _ce_grad(z, y)
 
-    @trap("Clipping the probabilities caps the loss. The log-sum-exp form is finite for every finite logit.")
+    @trap("Clipping the probabilities, or adding an epsilon to them, caps the loss. The log-sum-exp form is finite for every finite logit.")
     def probabilities_clipped(z, y):
         p = np.clip(_softmax(z), 1e-12, 1)
         return float(-np.log(_picked(p, y)).mean()), _ce_grad(z, y)
@@ -1181,6 +1181,10 @@ class SoftmaxCe:
     @trap("The shift by the row maximum cancels in the loss, so it cancels in the gradient: there is no term at the maximum.")
     def shift_differentiated(z, y):
         return _ce(z, y), _ce_grad(z, y) - _one_hot(z.argmax(axis=1), z.shape[1]) / len(y)
+
+    @trap("The shift by the row maximum cancels in the loss, so it cancels in the gradient: there is no term at the maximum.")
+    def outer_shift_differentiated(z, y):
+        return _ce(z, y), _ce_grad(z, y) + _one_hot(z.argmax(axis=1), z.shape[1]) / len(y)
 
     @trap("Clipping the logits changes the loss: differences beyond the bound are lost. Shift, do not clip.")
     def logits_clipped(z, y):
@@ -1324,6 +1328,10 @@ class LogitGradients:
         def mse_sigmoid_grad(z, y):
             s = 1 / (1 + np.exp(-z))
             return 2 * (s - y) * s * (1 - s)
+
+    mse_sigmoid_of_the_size = trap("1/(1 + e^(−|z|)) is the sigmoid of |z|. Where z is negative, σ(z) is e^(−|z|)/(1 + e^(−|z|)).")(
+        _gradients(mse=lambda z, y: _mse_grad(z, y) + 2 * (_sigmoid(np.abs(z)) - _sigmoid(z)) * _sigmoid(np.abs(z)) * _sigmoid(-np.abs(z)))
+    )
 
     @trap("e^z/(1 + e^z) is inf/inf at z = 1000. Use exp(−|z|), or branch on the sign of z.")
     class mse_overflows_to_the_right:
@@ -1474,7 +1482,12 @@ class SmoothTargets:
         out[:, labels] = 1 - eps + eps / n_classes
         return out
 
-    @trap("Rescaling the rows afterwards gives another ε: (1 + ε/K)/(1 + ε) at the true class. Mix with weights 1 − ε and ε.")
+    @trap("Dividing the rows by their sums afterwards gives another ε than the one asked for. Mix with weights 1 − ε and ε.")
+    def eps_added_then_renormalised(labels, n_classes, eps=0.1):
+        out = np.eye(n_classes)[labels] + eps
+        return out / out.sum(axis=1, keepdims=True)
+
+    @trap("Dividing the rows by their sums afterwards gives another ε than the one asked for. Mix with weights 1 − ε and ε.")
     def renormalised(labels, n_classes, eps=0.1):
         out = np.eye(n_classes)[labels] + eps / n_classes
         return out / out.sum(axis=1, keepdims=True)
@@ -1603,7 +1616,7 @@ class SigmoidFocal:
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
         return -a * (1 - pt) ** gamma * np.log(pt)
 
-    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
     def clipped(z, y, gamma=2.0, alpha=0.25):
         p = np.clip(_sigmoid(z), 1e-7, 1 - 1e-7)
         pt = np.where(y == 1, p, 1 - p)
@@ -1631,12 +1644,12 @@ class SigmoidFocal:
     def summed(z, y, gamma=2.0, alpha=0.25):
         return _focal(z, y, gamma, alpha).sum()
 
-    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
     def log_with_epsilon(z, y, gamma=2.0, alpha=0.25):
         pt = _sigmoid(np.where(y == 1, z, -z))
         return _focal(z, y, gamma, alpha) / _softplus(-np.where(y == 1, z, -z)).clip(1e-300) * -np.log(pt + 1e-8)
 
-    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
     def p_t_clipped(z, y, gamma=2.0, alpha=0.25):
         pt = _sigmoid(np.where(y == 1, z, -z))
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
@@ -1883,7 +1896,7 @@ class SoftDiceCe:
             p = 1 / (1 + np.exp(-logits))
             return float(-(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()) + _dice(p, masks, smooth)
 
-    @trap("Clipping the probabilities before the log caps the cross-entropy: a pixel at logit 1000 with mask 0 costs 1000.")
+    @trap("Clipping the probabilities before the log, or an epsilon in it, caps the cross-entropy: a pixel at logit 1000 with mask 0 costs 1000.")
     class clipped:
         soft_dice_loss = _dice
 
@@ -2025,7 +2038,7 @@ class KlDivergence:
     def epsilon(p, q, base=math.e):
         return float((p * np.log((p + 1e-10) / (q + 1e-10))).sum() / math.log(base))
 
-    @trap("Clipping the probabilities makes an impossible outcome merely expensive. The task asks for inf there.")
+    @trap("Clipping the probabilities, or adding an epsilon to them, makes an impossible outcome merely expensive. The task asks for inf there.")
     def clipped(p, q, base=math.e):
         p, q = np.clip(p, 1e-12, 1), np.clip(q, 1e-12, 1)
         return float((p * np.log(p / q)).sum() / math.log(base))
@@ -2254,8 +2267,11 @@ class KlDistillation:
 
     kl_nan_at_zero = trap("Outcomes with p = 0 contribute 0: leave them out of the sum. 0·log(0) is nan.")(_kl_wrong(lambda p, q: _quiet(lambda: float((p * np.log(p / q)).sum()))))
     kl_exchanged = trap("kl_div(p, q) weights with its FIRST argument: Σ p ln(p/q). Yours is KL(q‖p).")(_kl_wrong(lambda p, q: _kl(q, p)))
-    kl_epsilon = trap("An epsilon shifts every value and turns infinity into a number. Treat the zeros by cases.")(
+    kl_epsilon = trap("An epsilon, or clipped probabilities, turn infinity into a number. Treat the zeros by cases.")(
         _kl_wrong(lambda p, q: float((p * np.log((p + 1e-10) / (q + 1e-10))).sum()))
+    )
+    kl_clipped = trap("Clipping the probabilities, or adding an epsilon to them, turns infinity into a number. Treat the zeros by cases.")(
+        _kl_wrong(lambda p, q: float((p * np.log(np.clip(p, 1e-12, 1) / np.clip(q, 1e-12, 1))).sum()))
     )
     kl_skips_zeros_of_q = trap("Where q = 0 and p > 0 the divergence is infinite; you left that outcome out.")(
         _kl_wrong(lambda p, q: float((p * np.log(np.where((p > 0) & (q > 0), p, 1) / np.where((p > 0) & (q > 0), q, 1))).sum()))
@@ -2649,7 +2665,7 @@ class CeWithLogits:
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(_picked(_softmax(logits), targets))).sum() / w.sum())
 
-    @trap("An epsilon in the log caps the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs none.")
+    @trap("An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither.")
     def epsilon(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(_picked(_softmax(logits), targets) + 1e-12)).sum() / w.sum())
@@ -2694,7 +2710,7 @@ class CeWithLogits:
         w = np.ones(len(targets)) if weight is None else (weight / weight.mean())[targets]
         return float((w * losses).mean())
 
-    @trap("An epsilon in the log caps the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs none.")
+    @trap("An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither.")
     def probabilities_clipped(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(np.clip(_picked(_softmax(logits), targets), 1e-15, 1))).sum() / w.sum())
@@ -2815,6 +2831,8 @@ def _logits_of(layers, x, bend=torch.relu):
     return bend(x.double() @ w1.T + b1) @ w2.T + b2
 
 
+_RESCALED = "the logits, only shifted and scaled in each row"
+
 _FORMS = {
     "the softmax over the classes": lambda z: torch.softmax(z, 1),
     "the softmax of the softmax": lambda z: torch.softmax(torch.softmax(z, 1), 1),
@@ -2825,13 +2843,20 @@ _FORMS = {
     "a sigmoid for each class": torch.sigmoid,
     "the logits cut off at 0": torch.relu,
     "the logits": lambda z: z,
-    "the logits divided by their sum": lambda z: z / z.sum(1, keepdim=True),
+    _RESCALED: lambda z: z / z.sum(1, keepdim=True),
     "the decision": lambda z: F.one_hot(z.argmax(1), z.shape[1]).double(),
 }
 
 
 def _form(out, z):
     return next((name for name, form in _FORMS.items() if torch.allclose(out, form(z), rtol=1e-4, atol=1e-5)), None)
+
+
+def _rescaled(out, z):
+    """The form of `out` if each row is a straight function of the row's logits."""
+    a, b = (v - v.mean(1, keepdim=True) for v in (out, z))
+    factor = (a * b).sum(1, keepdim=True) / (b * b).sum(1, keepdim=True)
+    return _RESCALED if bool((factor > 0).all()) and torch.allclose(a, b * factor, rtol=1e-4, atol=1e-5) else None
 
 
 def _not_logits(out, layers, x):
@@ -2896,7 +2921,7 @@ def _accept_probabilities(result, seed):
     if torch.allclose(got, torch.softmax(out, 1), atol=1e-5):
         return wrong is None or f"predict_proba is the softmax of what forward returns, and that is {wrong}."
     if not torch.allclose(got, torch.softmax(z, 1), atol=1e-5):
-        return f"predict_proba does not return the probabilities of the two layers. It returns {_form(got, z) or 'other numbers'}, and forward returns {wrong or 'the logits'}."
+        return f"predict_proba does not return the probabilities of the two layers. It returns {_form(got, z) or _rescaled(got, z) or 'other numbers'}, and forward returns {wrong or 'the logits'}."
     return "predict_proba is not the softmax of what forward returns."
 
 
@@ -2937,6 +2962,9 @@ class DebugDoubleSoftmax:
     softmax_over_the_batch = trap("dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy.")(
         _net(lambda z: torch.softmax(z, dim=0), lambda net, x: net(x))
     )
+    softmax_over_the_batch_then_again = trap("dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy.")(
+        _net(lambda z: torch.softmax(z, dim=0))
+    )
     proba_over_the_batch = trap("In predict_proba the softmax runs along dim=0, over the examples. Classes are in dim=1.")(_net(proba=lambda net, x: torch.softmax(net(x), dim=0)))
     twice_in_proba = trap("Two softmaxes in predict_proba squeeze all confidences towards 1/C. One is right.")(_net(proba=lambda net, x: _soft(_soft(net(x)))))
     sigmoid_in_forward = trap("A sigmoid in forward squeezes the logits into (0, 1), much as the softmax did. The last linear layer's output goes into F.cross_entropy as it is.")(
@@ -2955,7 +2983,7 @@ class DebugDoubleSoftmax:
     )
     relu_at_the_end = trap("A ReLU on the logits cuts the gradients of negative ones. Nothing follows the last linear layer.")(_net(torch.relu))
     relu_removed = trap("The ReLU is gone: two linear layers without a bend are one. Only the softmax was wrong.")(_net(between=lambda z: z))
-    shares_in_proba = trap("Dividing the logits by their sum gives no probabilities: logits may be negative. Use softmax.")(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
+    shares_in_proba = trap("Shifting the logits, or dividing them by their sum, gives no probabilities: these need the exponential. Use softmax.")(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
 
     log_softmax_over_the_batch = trap("dim=0 normalises over the batch: an example's logits then depend on the others in its batch. Leave the normalisation to F.cross_entropy.")(
         _net(lambda z: torch.log_softmax(z, dim=0))
@@ -3113,7 +3141,7 @@ class TestCrossEntropy:
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("Without weights nothing shows what they are divided by. Call it with unequal weights too, and with targets of several classes.")
+    @trap("Your check does not show how the weights are used. Call it with clearly unequal weights too, and with targets of several classes, one of them more than once.")
     def no_weights(cross_entropy):
         for z, y in _CHECKED:
             assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
@@ -3146,7 +3174,7 @@ class TestCrossEntropy:
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert got == _torch_ce(z, y, w)
 
-    @trap("If every class occurs once in your batch, the sum of all class weights is the sum of those in use. Repeat one class and leave another out.")
+    @trap("Your check accepts a division by the sum of all class weights. Repeat one class in the batch and leave another out, so that the two sums differ clearly, and keep the tolerance tight.")
     def each_class_once(cross_entropy):
         for z, y in ((_SQUARE, np.array([1, 0, 2])), (_FAR, np.array([2, 0, 1])), (np.array([[0.0, 40.0], [0.0, 1.0]]), np.array([0, 1]))):
             for w in (None, _W3[: z.shape[1]]):
@@ -3158,6 +3186,13 @@ class TestCrossEntropy:
         for z, y in _CHECKED:
             got = cross_entropy(z, y, weight=_W3)
             assert np.isfinite(got) and got >= 0
+
+    @trap("Your check accepts clipped logits: their losses are finite, and too small. Compare with the known value on a row whose true class lies a thousand or more below the largest logit.")
+    def finite_at_the_extremes(cross_entropy):
+        for z, y in _CHECKED:
+            for w in (None, _W3):
+                got = cross_entropy(z, y, w)
+                assert np.isfinite(got) if z is _FAR else _ce_close(got, _torch_ce(z, y, w))
 
     @trap("Equal logits give ln C under almost every mistake. They are one good case, not a test.")
     def only_the_first_loss(cross_entropy):

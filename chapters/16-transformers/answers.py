@@ -2250,6 +2250,15 @@ class Generate:
             tokens = torch.cat([tokens, new], 1)
         return tokens
 
+    @trap("A cache that counts as false (0, for example) is taken for no cache, and a tensor cannot be asked. Pass on whatever came back.")
+    def reads_all_at_a_false_cache(step, prompt, n_new):
+        tokens, new, cache = prompt, prompt, None
+        for _ in range(n_new):
+            logits, cache = step(new, cache) if cache else step(tokens, None)
+            new = logits[:, -1:].argmax(-1)
+            tokens = torch.cat([tokens, new], 1)
+        return tokens
+
     @trap("The cache is changed on the way: tensors are joined by hand. The model has done that already: pass on what came back.")
     def joins_caches(step, prompt, n_new):
         tokens, new, cache = prompt, prompt, None
@@ -2405,6 +2414,19 @@ class NextToken:
     @trap("The tokens cut off get logit 0, and exp(0) = 1 keeps them alive. They need -inf, or probability 0.")
     def cut_to_zero(logits, temperature=1.0, top_k=None, top_p=None):
         return greedy(logits) if temperature == 0 else next_probs(logits, temperature, top_k, top_p, fill=0.0)
+
+    @trap("The tokens cut off get logit 0, and exp(0) = 1 keeps them alive. They need -inf, or probability 0.")
+    def nucleus_cut_to_zero(logits, temperature=1.0, top_k=None, top_p=None):
+        if temperature == 0:
+            return greedy(logits)
+        z = logits.double() / temperature
+        if top_k is not None:
+            z = z.masked_fill(z < z.topk(min(top_k, len(z))).values[-1], 0.0)
+        if top_p is not None:
+            value, index = z.softmax(-1).sort(descending=True)
+            drop = value.cumsum(0) - value >= top_p
+            z = z.masked_fill(torch.zeros_like(drop).scatter(0, index, drop), 0.0)
+        return z.softmax(-1)
 
     @trap(
         "Top-p leaves out the token that crosses the threshold. The nucleus is the smallest set whose mass reaches p, so that token belongs to it."
@@ -3241,7 +3263,7 @@ class Block(nn.Module):
         elif f == "no mask":
             w = scores.softmax(-1)
         else:
-            w = scores.masked_fill(~mask, -INF).softmax(-1)
+            w = scores.masked_fill(~mask, -1e4 if f == "finite" else -INF).softmax(-1)
         y = w @ v
         y = self.out(y.reshape(B, T, D) if f in ("merge", "view and merge") else y.transpose(1, 2).flatten(2))
         x0, x = x, y if f == "no residual" else self.ln1(x) + y if f == "normed" else self.ln1(x + y) if f == "post" else x + y
@@ -3285,9 +3307,13 @@ def decoder_values(submission, tokens, *config):
     return decoder(submission, config)(tokens)
 
 
-def decoder_causality(submission, tokens, *config):
-    """Change token t: logits before t must not move, logits at t must."""
+def decoder_causality(submission, tokens, *config, stretch=1.0):
+    """Change token t: logits before t must not move, logits at t must. Scores grow with the square of `stretch`."""
     model, t_ = decoder(submission, config), tokens.shape[1] // 2
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "qkv" in name:
+                parameter.mul_(stretch)
     changed = tokens.clone()
     changed[:, t_] = (changed[:, t_] + 1) % config[0]
     before, after = model(tokens), model(changed)
@@ -3360,7 +3386,10 @@ class DebugDecoder:
 
     cases = {
         "same function": group(DECODERS, probe=decoder_values),
-        "causality": group(DECODERS, probe=decoder_causality),
+        "causality": group(
+            [*DECODERS, call(prompts(2, 4, 11, 53), 11, 12, 3, 1, 8, stretch=90.0)],  # the last: scores of some 40,000
+            probe=decoder_causality,
+        ),
         "rows are independent": group(DECODERS, probe=decoder_batch),
         "gradients": group(DECODERS[:2], probe=decoder_gradients),
         "state and device": group(DECODERS[:2], probe=decoder_places, rtol=1e-3, atol=1e-4),
@@ -3369,6 +3398,10 @@ class DebugDecoder:
     @trap("Forbidden scores become 0, and exp(0) = 1: future tokens keep weight. Fill with -inf.")
     class multiplies_scores(Decoder):
         fault = "mask0"
+
+    @trap("A finite fill is not below every score: where the allowed ones are lower still, the future takes the weight. Use -inf.")
+    class fill_not_low_enough(Decoder):
+        fault = "finite"
 
     @trap("The mask comes after the softmax: the future has already entered the denominator. Mask the scores.")
     class masks_afterwards(Decoder):
@@ -3691,6 +3724,11 @@ def reversed_causal(q, k, v):
     return np_softmax(np.where(np.tri(len(s), dtype=bool)[:, ::-1], s, -np.inf)) @ np.asarray(v, float)[::-1]
 
 
+def row_by_matrix(q, k, v):
+    s, v = np_scores(q, k), np.asarray(v, float)
+    return np.concatenate([np_softmax(s[i : i + 1, : i + 1]) @ v[: i + 1] for i in range(len(s))])
+
+
 def no_mask(q, k, v):
     return np_softmax(np_scores(q, k)) @ np.asarray(v, float)
 
@@ -3740,6 +3778,10 @@ def by_columns(q, k, v):
     return out.T
 
 
+def exchanged(q, k, v):
+    return np_causal(k, q, v)
+
+
 def uniform_causal(q, k, v):
     v = np.asarray(v, float)
     return np.cumsum(v, 0) / np.arange(1, len(v) + 1)[:, None]
@@ -3774,6 +3816,7 @@ class TestCausal:
         "in logarithms": log_causal,
         "keys from the last": reversed_causal,
         "column by column": by_columns,
+        "one row of scores at a time": row_by_matrix,
     }
     catches = {
         "no mask": no_mask,
@@ -3785,6 +3828,7 @@ class TestCausal:
         "no scaling": unscaled,
         "softmax over queries": over_queries,
         "ignores the scores": uniform_causal,
+        "queries and keys exchanged": exchanged,
     }
 
     def reference(attention):
@@ -3800,7 +3844,7 @@ class TestCausal:
         assert np.shape(attention(q, k, v)) == (5, 3)
 
     @trap(
-        "The first row is always v[0], and with constant inputs all scores of a row are equal. Look at rows where scores and scale matter."
+        "What the scores do in later rows is not tested: a missing scale passes, and so do weights that ignore the scores. Compare all rows with values, on inputs whose scores differ."
     )
     def only_the_first_row(attention):
         q, k, v = sample()
@@ -3837,6 +3881,11 @@ class TestCausal:
     def one_feature(attention):
         q, k, v = sample(d=1)
         assert np.allclose(attention(q, k, v), oracle(q, k, v), atol=1e-6)
+
+    @trap("Queries and keys are the same array in your tests, so nobody sees when the two are exchanged. Draw q and k separately.")
+    def equal_queries_and_keys(attention):
+        q, _, v = sample()
+        assert np.allclose(attention(q, q, v), oracle(q, q, v), atol=1e-6)
 
     @trap("The tolerance is so wide that a small leak passes. In double precision 1e-9 is room enough for rounding.")
     def too_wide(attention):

@@ -1238,7 +1238,8 @@ assert torch.isfinite(x.grad).all(), "the gradient is not finite"
 # - `forward(tokens)`: (B, T) int64 with T ≤ max_len → logits (B, T, vocab). Pre-LN blocks, exact GELU, learned positions 0 … T−1 added to the embeddings.
 # - The names and shapes of all parameters stay as they are: weights are loaded into your model and its outputs and gradients compared with a sound one in double precision. The output features of `qkv` are
 #   all of Q, then all of K, then all of V; heads are consecutive slices.
-# - Changing token t changes logits at t and later, none before. A row's logits do not depend on the rest of the batch. It works in float32 and float64 and on any device: make new tensors where `tokens` are.
+# - Changing token t changes logits at t and later, none before. Scores of either sign and up to 50,000 in size must not lose to a masked one.
+#   A row's logits do not depend on the rest of the batch. It works in float32 and float64 and on any device: make new tensors where `tokens` are.
 #
 # Work in the order of the checklist above: shapes, masks, positions. Each fault has a test that finds it.
 #
@@ -1344,7 +1345,7 @@ assert abs(F.cross_entropy(out.flatten(0, 1), tokens.flatten()).item() - math.lo
 # implementation and returns for a right one.
 #
 # - It takes NumPy arrays `q` (T, d), `k` (T, d), `v` (T, e) and returns (T, e), computed in double precision. A right one may be written in any way, so allow for rounding of 1e-9 or so.
-# - Your score: the share of nine wrong implementations that you reject (leaks, large and small, wrong masks, wrong scale, wrong axis, …), less the right ones that you reject.
+# - Your score: the share of ten wrong implementations that you reject (leaks, large and small, wrong masks, wrong scale, wrong axis, …), less the right ones that you reject.
 # - Use your own inputs; any library is allowed.
 #
 # The first row of a right result is `v[0]`: the first token sees itself only.
