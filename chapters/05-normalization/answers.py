@@ -1,6 +1,7 @@
 """Hidden side of chapter 5: what each exercise is compared with, and the mistakes that we know."""
 
 import copy
+from collections import OrderedDict
 
 import numpy as np
 import torch
@@ -83,6 +84,9 @@ class NormalizeExercise:
             formula_call((3, 3, 3, 3), (0, 2, 3), (1, 3, 1, 1), seed=8),
             formula_call((3, 2, 5), (-1,), (5,), seed=9),
             formula_call((3, 2, 5), (0, 1), (5,), seed=10, dtype=np.float32),
+            formula_call((3, 2, 5), (-2, -1), (3, 1, 1), seed=19),
+            formula_call((2, 3, 4, 5), (-1, 0, -2), (1, 3, 1, 1), seed=20),
+            formula_call((3, 4, 2), (-3, 1), (2,), seed=21),
             formula_call((1, 6), (1,), (6,), seed=16),
         ],
         "eps": [
@@ -141,6 +145,51 @@ class NormalizeExercise:
     def eps_as_floor(x, axes, gamma, beta, eps=1e-5):
         mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
         return gamma * (x - mean) / np.sqrt(np.maximum(var, eps)) + beta
+
+    @trap("Your eps is always 1e-5, whatever the caller asks for. Use the argument.")
+    def ignores_eps(x, axes, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5) + beta
+
+    @trap("eps is missing, apart from a guard for constant groups. It is added to every variance, under the root.")
+    def guards_constant_groups(x, axes, gamma, beta, eps=1e-5):
+        var = x.var(axes, keepdims=True)
+        return gamma * (x - x.mean(axes, keepdims=True)) / np.where(var > 0, np.sqrt(var), 1.0) + beta
+
+    @trap("beta is added, but gamma is not applied. The last step is gamma * xhat + beta.")
+    def no_gamma(x, axes, gamma, beta, eps=1e-5):
+        return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) + beta
+
+    @trap("You reduce axis 0 whatever `axes` says. Pass `axes` on to mean and variance.")
+    def always_axis_0(x, axes, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(0, keepdims=True)) / np.sqrt(x.var(0, keepdims=True) + eps) + beta
+
+    @trap("You reduce one of several axes only. Mean and variance run over all of `axes` together.")
+    def first_axis_only(x, axes, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(axes[0], keepdims=True)) / np.sqrt(x.var(axes[0], keepdims=True) + eps) + beta
+
+    @trap(
+        "You reduce the axes that are NOT in `axes`. Those in `axes` share a mean and a variance; the others keep statistics of their own."
+    )
+    def keeps_the_axes(x, axes, gamma, beta, eps=1e-5):
+        others = tuple(set(range(x.ndim)) - {a % x.ndim for a in axes})
+        return gamma * (x - x.mean(others, keepdims=True)) / np.sqrt(x.var(others, keepdims=True) + eps) + beta
+
+    @trap("You normalize over one axis after the other. All of `axes` together form one group: one mean, one variance.")
+    def one_axis_after_another(x, axes, gamma, beta, eps=1e-5):
+        for a in axes:
+            x = (x - x.mean(a, keepdims=True)) / np.sqrt(x.var(a, keepdims=True) + eps)
+        return gamma * x + beta
+
+    @trap("You average variances over an axis, which loses the spread of the means. Take the variance over all of `axes` at once.")
+    def average_of_variances(x, axes, gamma, beta, eps=1e-5):
+        var = x.var(axes[0], keepdims=True)
+        for a in axes[1:]:
+            var = var.mean(a, keepdims=True)
+        return gamma * (x - x.mean(axes, keepdims=True)) / np.sqrt(var + eps) + beta
+
+    @trap("You reduce one of several axes only. Mean and variance run over all of `axes` together.")
+    def last_axis_only(x, axes, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(axes[-1], keepdims=True)) / np.sqrt(x.var(axes[-1], keepdims=True) + eps) + beta
 
     @right("variance as E[x^2] - E[x]^2")
     def two_moments(x, axes, gamma, beta, eps=1e-5):
@@ -254,7 +303,7 @@ class LayerNormExercise:
     def eps_outside(x, gamma, beta, eps=1e-5):
         return gamma * (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + eps) + beta
 
-    @trap("eps is missing. A token of equal features has variance 0, and 0/0 is nan: add eps under the root.")
+    @trap("eps is missing: added to every variance, under the root, it also keeps 0/0 away from constant tokens.")
     def no_eps(x, gamma, beta, eps=1e-5):
         return gamma * (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) + beta
 
@@ -266,6 +315,36 @@ class LayerNormExercise:
     @trap("The mean is not subtracted. LayerNorm centres the features first; only RMSNorm does without.")
     def no_centring(x, gamma, beta, eps=1e-5):
         return gamma * x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) + beta
+
+    @trap("Your eps is always 1e-5, whatever the caller asks for. Use the argument.")
+    def ignores_eps(x, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + x.dtype.type(1e-5)) + beta
+
+    @trap("eps is missing: added to every variance, under the root, it also keeps 0/0 away from constant tokens.")
+    def guards_constant_tokens(x, gamma, beta, eps=1e-5):
+        var = x.var(-1, keepdims=True)
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.where(var > 0, np.sqrt(var), var.dtype.type(1)) + beta
+
+    @trap("You add beta before the scaling, so gamma stretches the shift too. Scale first, then add beta: gamma * xhat + beta.")
+    def shifts_before_scaling(x, gamma, beta, eps=1e-5):
+        return gamma * ((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) + beta)
+
+    @trap("You divide by the standard deviation, but the mean stays in the numerator. Subtract it: (x - mean) / sqrt(var + eps).")
+    def uncentred_numerator(x, gamma, beta, eps=1e-5):
+        return gamma * x / np.sqrt(x.var(-1, keepdims=True) + eps) + beta
+
+    @trap("The numerator is centred, the denominator is not: mean(x^2) is no variance. Square the centred values.")
+    def uncentred_denominator(x, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt((x * x).mean(-1, keepdims=True) + eps) + beta
+
+    @trap("You reduce axis 1. It is the last axis only for inputs of two axes: reduce axis -1.")
+    def always_axis_1(x, gamma, beta, eps=1e-5):
+        axis = min(1, x.ndim - 1)
+        return gamma * (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + eps) + beta
+
+    @trap("beta is not added. The last step is gamma * xhat + beta.")
+    def no_beta(x, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
 
     @right("row by row")
     def row_by_row(x, gamma, beta, eps=1e-5):
@@ -353,7 +432,7 @@ class RMSNormExercise:
     def no_root(x, gamma, eps=1e-6):
         return gamma * x / ((x**2).mean(-1, keepdims=True) + eps)
 
-    @trap("eps is missing: a row of zeros gives 0/0. Add it under the root.")
+    @trap("eps is missing: added to every mean square, under the root, it also keeps 0/0 away from vectors of zeros.")
     def no_eps(x, gamma, eps=1e-6):
         return gamma * x / np.sqrt((x**2).mean(-1, keepdims=True))
 
@@ -364,6 +443,37 @@ class RMSNormExercise:
     @trap("The numerator is centred, the denominator is not. RMSNorm subtracts no mean anywhere: x over the root of mean(x^2).")
     def centred_numerator(x, gamma, eps=1e-6):
         return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
+
+    @trap("eps is missing: added to every mean square, under the root, it also keeps 0/0 away from vectors of zeros.")
+    def guards_zeros(x, gamma, eps=1e-6):
+        square = (x**2).mean(-1, keepdims=True)
+        return gamma * x / np.where(square > 0, np.sqrt(square), 1)
+
+    @trap("Your eps does not follow the argument. Use the eps that you are given.")
+    def ignores_eps(x, gamma, eps=1e-6):
+        return gamma * x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+
+    @trap("Your default eps is 1e-5, LayerNorm's. The task says 1e-6 here.")
+    def default_of_layer_norm(x, gamma, eps=1e-5):
+        return gamma * x / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
+
+    @trap("You multiply by gamma before the root mean square is taken, so that it is normalized away in part. Normalize x, then scale.")
+    def gamma_inside(x, gamma, eps=1e-6):
+        x = gamma * x
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
+
+    @trap("You square the mean. Take the mean of the squares: square first, then average, then the root.")
+    def square_of_the_mean(x, gamma, eps=1e-6):
+        return gamma * x / np.sqrt(x.mean(-1, keepdims=True) ** 2 + eps)
+
+    @trap("You divide the sum of squares by d - 1. No mean was estimated, so it is a plain mean: divide by d.")
+    def one_less(x, gamma, eps=1e-6):
+        return gamma * x / np.sqrt((x**2).sum(-1, keepdims=True) / max(x.shape[-1] - 1, 1) + eps)
+
+    @trap("You average over all axes but the first, so the tokens of a sequence share one root mean square. Reduce the last axis only.")
+    def over_all_but_the_batch(x, gamma, eps=1e-6):
+        axes = tuple(range(1, x.ndim)) or (0,)
+        return gamma * x / np.sqrt((x**2).mean(axes, keepdims=True) + eps)
 
     @right("through the Euclidean norm")
     def through_the_norm(x, gamma, eps=1e-6):
@@ -539,6 +649,41 @@ class BatchNormTrain:
         y = gamma * (x - mean) / np.sqrt(var + eps) + beta
         return y, (1 - momentum) * running_mean + momentum * mean, (1 - momentum) * running_var + momentum * (x.var(0, ddof=1) + eps)
 
+    @trap("eps stands under the root, added to the variance: sqrt(var + eps), not std + eps.")
+    def eps_outside(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean(0)) / (x.std(0) + eps) + beta
+        return y, (1 - momentum) * running_mean + momentum * x.mean(0), (1 - momentum) * running_var + momentum * x.var(0, ddof=1)
+
+    @trap("gamma and beta are not applied. They scale and shift in train mode too: y = gamma * xhat + beta.")
+    def no_affine(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = (x - x.mean(0)) / np.sqrt(x.var(0) + eps)
+        return y, (1 - momentum) * running_mean + momentum * x.mean(0), (1 - momentum) * running_var + momentum * x.var(0, ddof=1)
+
+    @trap("Your momentum is always 0.1, whatever the caller asks for. Use the argument.")
+    def ignores_momentum(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
+        return y, 0.9 * running_mean + 0.1 * x.mean(0), 0.9 * running_var + 0.1 * x.var(0, ddof=1)
+
+    @trap("You add up without forgetting. The old value is first multiplied by 1 - momentum.")
+    def adds_up(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
+        return y, running_mean + momentum * x.mean(0), running_var + momentum * x.var(0, ddof=1)
+
+    @trap("The output uses one mean and one variance for the whole array. Each feature has its own, over the batch: axis 0.")
+    def over_everything(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean()) / np.sqrt(x.var() + eps) + beta
+        return y, (1 - momentum) * running_mean + momentum * x.mean(0), (1 - momentum) * running_var + momentum * x.var(0, ddof=1)
+
+    @trap("You take one mean and one variance for the whole array. Each feature has its own, over the batch: axis 0.")
+    def one_mean_for_all(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean()) / np.sqrt(x.var() + eps) + beta
+        return y, (1 - momentum) * running_mean + momentum * x.mean(), (1 - momentum) * running_var + momentum * x.var(0, ddof=1)
+
+    @trap("running_var stays as it was. Both statistics move: the variance in the same way as the mean.")
+    def variance_stands_still(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
+        return y, (1 - momentum) * running_mean + momentum * x.mean(0), running_var.copy()
+
     @right("feature by feature")
     def feature_by_feature(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
         n = len(x)
@@ -688,11 +833,42 @@ class BatchNormRunning:
             mean, var = (1 - momentum) * mean + momentum * x.mean(0), (1 - momentum) * var + momentum * x.var(0, ddof=1)
         return outputs, (x_eval - mean) / np.sqrt(var + eps), mean, var
 
-    @trap("Your running statistics start with those of the first batch. They start at mean 0 and variance 1, and the first batch moves them.")
+    @trap(
+        "Your running statistics start with those of the first batch. They start at mean 0 and variance 1, and the first batch moves them."
+    )
     def starts_with_the_first_batch(batches, x_eval, momentum, eps):
         first = batches[0]
         outputs, *rest = run_bn(batches[1:], x_eval, momentum, eps, start=(first.mean(0), first.var(0, ddof=1)))
         return [(first - first.mean(0)) / np.sqrt(first.var(0) + eps), *outputs], *rest
+
+    @trap("eps stands under the root, added to the variance: sqrt(var + eps), not std + eps.")
+    def eps_outside(batches, x_eval, momentum, eps):
+        _, _, mean, var = run_bn(batches, x_eval, momentum, eps)
+        return [(x - x.mean(0)) / (x.std(0) + eps) for x in batches], (x_eval - mean) / (np.sqrt(var) + eps), mean, var
+
+    @trap("eps is missing in eval mode. The formula is the same in both modes: sqrt(running var + eps).")
+    def no_eps_in_eval(batches, x_eval, momentum, eps):
+        outputs, _, mean, var = run_bn(batches, x_eval, momentum, eps)
+        return outputs, (x_eval - mean) / np.sqrt(var), mean, var
+
+    @trap("x_eval moves the running statistics. In eval mode they are used and stay as training left them.")
+    def evaluation_moves_the_mean(batches, x_eval, momentum, eps):
+        outputs, y, mean, var = run_bn(batches, x_eval, momentum, eps)
+        return outputs, y, (1 - momentum) * mean + momentum * x_eval.mean(0), var
+
+    @trap("You correct the running statistics for their start, as Adam does. BatchNorm does not: they still hold 0 and 1 in part.")
+    def corrects_the_start(batches, x_eval, momentum, eps):
+        outputs, _, mean, var = run_bn(batches, x_eval, momentum, eps)
+        mean = mean / (1 - (1 - momentum) ** len(batches))
+        return outputs, (x_eval - mean) / np.sqrt(var + eps), mean, var
+
+    @trap("You average standard deviations. The running variance averages variances.")
+    def averages_deviations(batches, x_eval, momentum, eps):
+        outputs, _, mean, _ = run_bn(batches, x_eval, momentum, eps)
+        std = np.ones(x_eval.shape[1])
+        for x in batches:
+            std = (1 - momentum) * std + momentum * x.std(0, ddof=1)
+        return outputs, (x_eval - mean) / np.sqrt(std**2 + eps), mean, std**2
 
     @right("the average unrolled: weights momentum * (1 - momentum)^k")
     def unrolled(batches, x_eval, momentum, eps):
@@ -871,6 +1047,7 @@ class BatchNorm2dClass:
             image_case("T", (3,), 5, 1, 1, seed=4),
             image_case("T", (2,), 3, 2, 3, seed=5),
             probe=outputs_in_training,
+            n=8,
         ),
         "running statistics": group(
             small_image_cases(["T", "TE", "TT"]),
@@ -878,6 +1055,7 @@ class BatchNorm2dClass:
             image_case(SEQUENCE, (2,) * 8, 2, 2, 2, seed=7, momentum=0.4),
             image_case("TTT", (1, 2, 1), 4, 4, 4, seed=8, momentum=0.25, eps=0.1),
             probe=buffers_after_each,
+            n=8,
         ),
         "evaluation": group(
             small_image_cases(["TE", "TTE"]),
@@ -885,6 +1063,7 @@ class BatchNorm2dClass:
             image_case("TEE", (3, 1, 3), 4, 4, 4, seed=10, momentum=0.5, eps=1e-2),
             image_case("ETE", (2, 2, 2), 2, 3, 1, seed=11),
             probe=outputs_in_eval,
+            n=8,
         ),
         "fresh layer": group(
             arrays([(2, 2, 1, 2), (1, 3, 2, 2)], -3, 3),
@@ -892,6 +1071,7 @@ class BatchNorm2dClass:
             call(spread((1, 2, 3, 3), 1, 13)),
             call(spread((2, 3, 2, 3), 1, 14).astype(np.float32)),
             probe=fresh_layer,
+            n=6,
             rtol=1e-4,
             atol=1e-5,
         ),
@@ -989,6 +1169,39 @@ class BatchNorm2dClass:
             if self.training:
                 return super().__call__(x)
             return (x - self.running_mean[:, None, None]) / np.sqrt(self.running_var[:, None, None] + self.eps)
+
+    @trap("eps stands under the root, added to the variance: sqrt(var + eps), not std + eps.")
+    class eps_outside(NumpyBatchNorm2d):
+        def apply(self, x, mean, var):
+            mean, std, gamma, beta = (a[:, None, None] for a in (mean, np.sqrt(var), self.gamma, self.beta))
+            return gamma * (x - mean) / (std + self.eps) + beta
+
+    @trap("The layer ignores the eps that __init__ gets. Keep it as an attribute and use it in both modes.")
+    class ignores_eps(NumpyBatchNorm2d):
+        def __init__(self, C, eps=1e-5, momentum=0.1):
+            super().__init__(C, momentum=momentum)
+
+    @trap(
+        "Arrays that are assigned to gamma and beta later have no effect: you keep the first ones elsewhere. Read self.gamma and self.beta in each call."
+    )
+    class keeps_the_first_affine(NumpyBatchNorm2d):
+        def apply(self, x, mean, var):
+            return (x - mean[:, None, None]) / np.sqrt(var[:, None, None] + self.eps)
+
+    @trap("You average the variances of the images, which loses the spread between their means. Take one variance over N, H and W at once.")
+    class average_over_images(NumpyBatchNorm2d):
+        def statistics(self, x):
+            return x.mean((0, 2, 3)), x.var((2, 3)).mean(0)
+
+    @trap("You average the variances of the pixels over the batch. A channel has one variance over N, H and W at once.")
+    class average_over_pixels(NumpyBatchNorm2d):
+        def statistics(self, x):
+            return x.mean((0, 2, 3)), x.var(0).mean((1, 2))
+
+    @trap("running_var stays as it was. Both statistics move in train mode: the variance in the same way as the mean.")
+    class variance_stands_still(NumpyBatchNorm2d):
+        def update(self, x, mean, var):
+            self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean
 
     @right("channel by channel")
     class channel_by_channel:
@@ -1309,6 +1522,31 @@ class BatchNormModule:
                 self.num_batches_tracked += 1
             return super().forward(x)
 
+    @trap(
+        "num_batches_tracked is missing. torch's layer has this third buffer, an integer that counts the batches: register torch.tensor(0)."
+    )
+    class counts_nothing(TorchModule):
+        def keep(self, c):
+            super().keep(c)
+            del self.num_batches_tracked
+
+        @torch.no_grad()
+        def update(self, x):
+            self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * x.mean(0)
+            self.running_var = (1 - self.momentum) * self.running_var + self.momentum * x.var(0)
+
+    @trap("num_batches_tracked is a plain Python number, so state_dict() does not hold it. Register it as a buffer: torch.tensor(0).")
+    class counts_in_python(TorchModule):
+        def keep(self, c):
+            super().keep(c)
+            del self.num_batches_tracked
+            self.num_batches_tracked = 0
+
+    @trap("forward casts x to float32, so a float64 layer computes with 7 digits. Name no dtype: the layer's own decides.")
+    class casts_to_float32(TorchModule):
+        def forward(self, x):
+            return super().forward(x.float())
+
     @right("buffers updated in place, scale and shift folded")
     class folded(nn.Module):
         def __init__(self, num_features, eps=1e-5, momentum=0.1):
@@ -1492,6 +1730,44 @@ class BatchNormBackward:
         d = dY * gamma
         return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (d * xhat).sum(0), dY.sum(0)
 
+    @trap("You divide dx by the variance. xhat moves by 1/std when x moves by 1: divide by sqrt(var + eps).")
+    def divides_by_variance(dY, x, gamma, eps=1e-5):
+        xhat, std = pieces(x, eps)
+        d = dY * gamma
+        return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std**2, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("The path through the variance has the wrong sign: subtract xhat * mean(d * xhat).")
+    def wrong_sign(dY, x, gamma, eps=1e-5):
+        xhat, std = pieces(x, eps)
+        d = dY * gamma
+        return (d - d.mean(0) + xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("gamma acts twice in dx. The gradient passes the scaling once: d = dY * gamma.")
+    def gamma_twice(dY, x, gamma, eps=1e-5):
+        xhat, std = pieces(x, eps)
+        d = dY * gamma**2
+        return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("The means of d and d * xhat in dx run over the features. They run over the batch, like the statistics: axis 0.")
+    def means_over_the_features(dY, x, gamma, eps=1e-5):
+        xhat, std = pieces(x, eps)
+        d = dY * gamma
+        dx = (d - d.mean(1, keepdims=True) - xhat * (d * xhat).mean(1, keepdims=True)) / std
+        return dx, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("eps is missing. It stands under the root in the forward pass, so it counts in xhat and in the factor of dx.")
+    def no_eps(dY, x, gamma, eps=1e-5):
+        with np.errstate(all="ignore"):
+            xhat, std = pieces(x, 0.0)
+            d = dY * gamma
+            return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), dY.sum(0)
+
+    @trap("dbeta contains gamma. y = gamma * xhat + beta, so dbeta is the plain sum of dY.")
+    def gamma_in_dbeta(dY, x, gamma, eps=1e-5):
+        xhat, std = pieces(x, eps)
+        d = dY * gamma
+        return (d - d.mean(0) - xhat * (d * xhat).mean(0)) / std, (dY * xhat).sum(0), d.sum(0)
+
     @right("the computation graph, node by node")
     def node_by_node(dY, x, gamma, eps=1e-5):
         n = x.shape[0]
@@ -1627,6 +1903,33 @@ class GroupNormExercise:
     def no_affine(x, num_groups, gamma, beta, eps=1e-5):
         return grouped(x, num_groups, np.ones_like(gamma), np.zeros_like(beta), eps)
 
+    @trap("Your eps is always 1e-5, whatever the caller asks for. Use the argument.")
+    def ignores_eps(x, num_groups, gamma, beta, eps=1e-5):
+        return grouped(x, num_groups, gamma, beta, 1e-5)
+
+    @trap("This is BatchNorm: one statistic per channel over all images. GroupNorm's are per image and block of channels.")
+    def batch_norm(x, num_groups, gamma, beta, eps=1e-5):
+        return grouped(x, x.shape[1], gamma, beta, eps, axes=(0, 2, 3, 4))
+
+    @trap("beta is not added. The last step is gamma * xhat + beta, channel by channel.")
+    def no_beta(x, num_groups, gamma, beta, eps=1e-5):
+        return grouped(x, num_groups, gamma, np.zeros_like(beta), eps)
+
+    @trap(
+        "You average the channels' variances, which loses the spread between their means. Take the variance over the whole block at once."
+    )
+    def average_of_variances(x, num_groups, gamma, beta, eps=1e-5):
+        n, c, h, w = x.shape
+        g = x.reshape(n, num_groups, c // num_groups, h, w)
+        var = g.var((3, 4), keepdims=True).mean(2, keepdims=True)
+        xhat = ((g - g.mean((2, 3, 4), keepdims=True)) / np.sqrt(var + eps)).reshape(x.shape)
+        return gamma[:, None, None] * xhat + beta[:, None, None]
+
+    @trap("All channels of a group get the same gamma and beta. The statistics are per group, gamma and beta per channel.")
+    def affine_per_group(x, num_groups, gamma, beta, eps=1e-5):
+        size = x.shape[1] // num_groups
+        return grouped(x, num_groups, np.repeat(gamma[::size], size), np.repeat(beta[::size], size), eps)
+
     @right("block by block")
     def block_by_block(x, num_groups, gamma, beta, eps=1e-5):
         size = x.shape[1] // num_groups
@@ -1732,6 +2035,21 @@ class SyncStats:
         share = (counts / n)[:, None]
         mean = (share * means).sum(0)
         return mean, ((counts - 1)[:, None] * variances).sum(0) / n + (share * (means - mean) ** 2).sum(0)
+
+    @trap("The mean is weighted by the counts, the variance is not. Weigh both parts of the variance too.")
+    def weighs_the_mean_only(means, variances, counts):
+        mean = (counts[:, None] * means).sum(0) / counts.sum()
+        return mean, (variances + (means - mean) ** 2).mean(0)
+
+    @trap("The variance between the shards is not weighted. A shard's distance from the common mean counts once for each of its samples.")
+    def between_unweighted(means, variances, counts):
+        share = (counts / counts.sum())[:, None]
+        return (share * means).sum(0), (share * variances).sum(0) + means.var(0)
+
+    @trap("You average standard deviations. Average the variances, and add the variance between the means.")
+    def averages_deviations(means, variances, counts):
+        share = (counts / counts.sum())[:, None]
+        return (share * means).sum(0), (share * np.sqrt(variances)).sum(0) ** 2
 
     @right("through the second moments")
     def second_moments(means, variances, counts):
@@ -1847,6 +2165,30 @@ class NormPlacement:
     @trap("Your pre-norm normalizes what leaves the sub-layer, x + norm(sub(x)). The norm stands before it: x + sub(norm(x)).")
     def pre_norms_the_output(x, sub, norm, placement):
         return x + norm(sub(x)) if placement == "pre" else norm(x + sub(x))
+
+    @trap("Your norm is cut out of the graph, so that the branch passes no gradient to x. Call norm(x) without no_grad or detach.")
+    def norm_without_gradient(x, sub, norm, placement):
+        return x + sub(norm(x).detach()) if placement == "pre" else norm(x + sub(x))
+
+    @trap("The skip is cut out of the graph, and with it the clean path for gradients. Add x itself, not x.detach().")
+    def detached_skip(x, sub, norm, placement):
+        return x.detach() + sub(norm(x)) if placement == "pre" else norm(x.detach() + sub(x))
+
+    @trap("Your post-norm has no skip. It normalizes the sum of x and the branch: norm(x + sub(x)).")
+    def post_without_skip(x, sub, norm, placement):
+        return x + sub(norm(x)) if placement == "pre" else norm(sub(x))
+
+    @trap("Your pre-norm has no skip: without x added, this is no residual block. Pre: x + sub(norm(x)).")
+    def pre_without_skip(x, sub, norm, placement):
+        return sub(norm(x)) if placement == "pre" else norm(x + sub(x))
+
+    @trap("Your post-norm has a second norm before the sub-layer. Post-norm normalizes once, after the addition: norm(x + sub(x)).")
+    def post_with_a_second_norm(x, sub, norm, placement):
+        return x + sub(norm(x)) if placement == "pre" else norm(x + sub(norm(x)))
+
+    @trap("You build pre-norm whatever `placement` says. For post, the norm stands after the addition: norm(x + sub(x)).")
+    def always_pre(x, sub, norm, placement):
+        return x + sub(norm(x))
 
     @right("steps in a table")
     def from_a_table(x, sub, norm, placement):
@@ -2019,13 +2361,13 @@ class DropBias:
         norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
         return drop(model, condition=lambda layers, i: i + 1 < len(layers) and isinstance(layers[i + 1], norms))
 
-    @trap("You treat Linear layers only. A Conv2d directly before a BatchNorm loses its bias in the same way.")
+    @trap("Only a Linear before a BatchNorm1d loses its bias. A Conv2d directly before a BatchNorm2d does so in the same way.")
     def linear_only(model):
         return drop(
             model, condition=lambda layers, i: isinstance(layers[i], nn.Linear) and i + 1 < len(layers) and is_batch_norm(layers[i + 1])
         )
 
-    @trap("You treat Conv2d layers only. A Linear directly before a BatchNorm loses its bias in the same way.")
+    @trap("Only a Conv2d before a BatchNorm2d loses its bias. A Linear directly before a BatchNorm1d does so in the same way.")
     def conv_only(model):
         return drop(
             model, condition=lambda layers, i: isinstance(layers[i], nn.Conv2d) and i + 1 < len(layers) and is_batch_norm(layers[i + 1])
@@ -2051,6 +2393,55 @@ class DropBias:
     @trap("The model comes back in another mode. Its training flags stay as they are: call neither eval() nor train().")
     def leaves_it_in_eval(model):
         return drop(model).eval()
+
+    @trap(
+        "You remove a bias although a layer stands between it and the BatchNorm, and correct the running mean by it. After a ReLU or Tanh no "
+        "shift of the mean makes up for it: only the very next layer counts."
+    )
+    def corrects_a_later_norm(model):
+        layers = list(model)
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, (nn.Linear, nn.Conv2d)) or layer.bias is None:
+                continue
+            stop = next((j for j in range(i + 1, len(layers)) if isinstance(layers[j], (nn.Linear, nn.Conv2d))), len(layers))
+            norm = next((m for m in layers[i + 1 : stop] if is_batch_norm(m)), None)
+            if norm is not None:
+                norm.running_mean -= layer.bias.detach()
+                layer.bias = None
+        return model
+
+    @trap(
+        "You fold the bias into beta, with the running variance. Eval outputs stay, but train outputs shift: there the batch mean cancels the "
+        "bias by itself. Correct running_mean instead."
+    )
+    def folds_it_for_eval(model):
+        return drop(model, mean=lambda m, bias: m.bias.add_(bias * m.weight / torch.sqrt(m.running_var + m.eps)) if m.affine else None)
+
+    @trap("The model comes back in another mode. Its training flags stay as they are: call neither eval() nor train().")
+    def leaves_it_in_train(model):
+        return drop(model).train()
+
+    @trap("You treat the first pair only. Go through the whole Sequential.")
+    def first_pair_only(model):
+        done = []
+
+        def once(layers, i):
+            wanted = not done and i + 1 < len(layers) and is_batch_norm(layers[i + 1]) and getattr(layers[i], "bias", None) is not None
+            if wanted and isinstance(layers[i], (nn.Linear, nn.Conv2d)):
+                done.append(i)
+                return True
+            return False
+
+        return drop(model, condition=once)
+
+    @trap("You forget that a layer may have come without a bias: layer.bias is None then, and there is nothing to subtract.")
+    def subtracts_none(model):
+        with torch.no_grad():
+            for layer, norm in zip(model, model[1:]):
+                if isinstance(layer, (nn.Linear, nn.Conv2d)) and is_batch_norm(norm):
+                    norm.running_mean -= layer.bias
+                    layer.bias = None
+        return model
 
     @right("a new model, from a deep copy")
     def on_a_copy(model):
@@ -2106,6 +2497,10 @@ DETECTORS = {
         nn.Linear(16 * 9, 4),
         nn.BatchNorm1d(4),
     ),
+    "named": lambda: nn.Sequential(
+        nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 9, 1), norm=nn.BatchNorm2d(9), act=nn.ReLU())),
+        nn.Sequential(OrderedDict(block=Block(9, 4), norm=nn.BatchNorm2d(9))),
+    ),
 }
 
 
@@ -2115,6 +2510,10 @@ def detector(name, seed):
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=rng) * 0.4 + 0.3)
+        for m in model.modules():
+            if hasattr(m, "running_mean"):
+                m.running_mean.copy_(torch.randn(m.running_mean.shape, generator=rng) + 0.5)
+                m.running_var.copy_(torch.rand(m.running_var.shape, generator=rng) + 0.5)
     return model
 
 
@@ -2157,13 +2556,14 @@ def to_group_norm(model, groups, *, number=None, copies=True, deep=True, kinds=(
             norm = nn.GroupNorm(number(child.num_features, groups), child.num_features)
             if copies:
                 norm.load_state_dict({"weight": child.weight, "bias": child.bias})
+            norm.train(child.training)
             setattr(model, name, norm)
         elif deep:
             to_group_norm(child, groups, number=number, copies=copies, kinds=kinds)
     return model
 
 
-REPLACEMENTS = [("flat", 8), ("nested", 8), ("prime", 4), ("head", 32), ("nested", 3), ("flat", 1), ("nested", 32)]
+REPLACEMENTS = [("flat", 8), ("nested", 8), ("prime", 4), ("head", 32), ("nested", 3), ("flat", 1), ("named", 4)]
 
 
 @exercise(
@@ -2243,6 +2643,38 @@ class BatchNormToGroupNorm:
             to_group_norm(child, groups, deep=False)
         return to_group_norm(model, groups, deep=False)
 
+    @trap("You look into nn.Sequential only. BatchNorm inside other modules is left: recurse into every child, whatever its type.")
+    def sequential_only(model, groups):
+        blocks = [m for m in model.modules() if type(m) is nn.Sequential and not isinstance(m, Block)]
+        inside = {id(c) for b in model.modules() if isinstance(b, Block) for c in b.modules()}
+        for m in blocks:
+            if id(m) not in inside:
+                to_group_norm(m, groups, deep=False)
+        return model
+
+    @trap("Layers inside have other names than before: you build containers anew. Replace the layer in place, setattr(parent, name, new).")
+    def renames_children(model, groups):
+        def rebuild(m):
+            for name, child in m.named_children():
+                rebuild(child)
+                if type(child) is nn.Sequential:
+                    setattr(m, name, nn.Sequential(*child.children()).train(child.training))
+
+        model = to_group_norm(model, groups)
+        rebuild(model)
+        return model
+
+    @trap("The running statistics went into the new bias. GroupNorm subtracts a mean of its own: copy bias as it is.")
+    def folds_the_running_mean(model, groups):
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.bias.data -= m.running_mean * m.weight.data / torch.sqrt(m.running_var + m.eps)
+        return to_group_norm(model, groups)
+
+    @trap("The model comes back in another mode. Its training flags are among what stays as it is: call neither eval() nor train().")
+    def leaves_it_in_train(model, groups):
+        return to_group_norm(model, groups).train()
+
     @right("by name, on a copy")
     def by_name(model, groups):
         model = copy.deepcopy(model)
@@ -2252,6 +2684,7 @@ class BatchNormToGroupNorm:
             new = nn.GroupNorm(max(g for g in range(1, groups + 1) if c % g == 0), c)
             new.weight.data.copy_(old.weight.data)
             new.bias.data.copy_(old.bias.data)
+            new.training = old.training
             path, _, last = name.rpartition(".")
             setattr(model.get_submodule(path), last, new)
         return model
@@ -2265,6 +2698,7 @@ class BatchNormToGroupNorm:
                     g -= 1
                 new = nn.GroupNorm(g, m.num_features)
                 new.weight, new.bias = m.weight, m.bias
+                new.training = m.training
                 return new
             for n, child in m.named_children():
                 m._modules[n] = convert(child)
@@ -2274,6 +2708,13 @@ class BatchNormToGroupNorm:
 
 
 # ------------------------------------------------------------------------------------------------------------ one row at a time
+
+
+class CentresTheBatch(nn.Module):
+    """A module without BatchNorm that ties the rows together."""
+
+    def forward(self, x):
+        return x - 0.5 * x.mean(0)
 
 
 def picks_a_function(kind, X):
@@ -2291,6 +2732,8 @@ def picks_a_function(kind, X):
         return nn.LayerNorm(d).to(X.dtype).train()
     if kind == "linear":
         return nn.Linear(d, 4).to(X.dtype)
+    if kind == "a module that centres":
+        return CentresTheBatch()
     plain = {
         "tanh": lambda x: torch.tanh(x @ W.T),
         "row sums": lambda x: x.sum(-1),
@@ -2311,6 +2754,10 @@ def picks_a_function(kind, X):
         "all but the first column": lambda x: torch.cat([x[:, :1], x[:, 1:] - x[:, 1:].mean(0)], 1),
         "large numbers": lambda x: 1e6 + x + 1e-7 * (len(x) - 1),
         "reads the next row": lambda x: torch.cat([x[:-1] + 0.5 * x[1:], x[-1:]]),
+        "only the first row": lambda x: torch.cat([x[:1] + (len(x) - 1) * 0.1, x[1:]]),
+        "only a row inside": lambda x: torch.cat([x[:1], x[1:-1] + 0.1, x[-1:]]) if len(x) > 2 else x,
+        "rounds a little": lambda x: x + 3e-11 * (len(x) - 1),
+        "many entries round a little": lambda x: x.repeat(1, 40) + 1e-10 * (len(x) - 1),
     }
     return plain[kind]
 
@@ -2327,6 +2774,7 @@ def row_case(kind, shape=(4, 3), seed=0):
 
 
 YES = ["linear", "layer norm", "batch norm, eval", "tanh", "row sums", "matrix per row", "softmax over the features"]
+YES += ["rounds a little", "many entries round a little"]
 NO = [
     "batch norm, train",
     "batch norm inside, train",
@@ -2345,6 +2793,9 @@ NO = [
     "all but the first column",
     "large numbers",
     "reads the next row",
+    "a module that centres",
+    "only the first row",
+    "only a row inside",
 ]
 
 
@@ -2436,7 +2887,9 @@ class BatchIndependence:
             except ValueError:
                 return True
 
-    @trap("Your tolerance is too wide: torch.allclose with its defaults overlooks small differences. The task says 1e-9, absolute.")
+    @trap(
+        "Your tolerance is too wide: unless told otherwise, torch.allclose adds rtol=1e-5 and atol=1e-8. The task says 1e-9, absolute: rtol=0, atol=1e-9."
+    )
     def default_tolerance(f, X):
         with torch.no_grad():
             try:
@@ -2464,6 +2917,57 @@ class BatchIndependence:
     @trap("You pass two rows, X[i:i+2]. A row that reads its neighbour looks independent then: pass X[i:i+1].")
     def slices_of_two(f, X):
         return by_rule(f, X, lambda a, b: torch.allclose(a, b, rtol=0, atol=1e-9), size=2)
+
+    @trap(
+        "Your tolerance is too narrow, or there is none. Batches of different size may round differently: the task allows 1e-9 per entry."
+    )
+    def exact_equality(f, X):
+        return by_rule(f, X, torch.equal)
+
+    @trap(
+        "You merge the differences into one number, a sum or a norm, so many small ones count as a large one. The tolerance holds for each entry."
+    )
+    def sum_of_absolute_differences(f, X):
+        return by_rule(f, X, lambda a, b: (a - b).abs().sum() <= 1e-9)
+
+    @trap("You take a single row for independent without asking f. BatchNorm in train mode refuses one row, and that means False.")
+    def single_row_passes(f, X):
+        return len(X) == 1 or as_rows(f, X, range(len(X)))
+
+    @trap("You pass the vector X[i], without a batch axis. f maps batches: pass X[i:i+1].")
+    def passes_vectors(f, X):
+        with torch.no_grad():
+            try:
+                together = f(X)
+                return all(torch.allclose(together[i], f(X[i]), rtol=0, atol=1e-9) for i in range(len(X)))
+            except ValueError:
+                return False
+
+    @trap("You switch to train mode first, so BatchNorm with frozen statistics looks guilty. Judge the function in the mode it is in.")
+    def forces_train(f, X):
+        if isinstance(f, nn.Module):
+            f.train()
+        return as_rows(f, X, range(len(X)))
+
+    @trap("You decide by the type of the layer. Other modules and functions mix rows too: compare results.")
+    def looks_at_the_type(f, X):
+        if isinstance(f, nn.Module):
+            return not any(is_batch_norm(m) and m.training for m in f.modules())
+        return as_rows(f, X, range(len(X)))
+
+    @trap("You reorder the batch and look whether the results move along. A batch mean does not mind the order: pass single rows X[i:i+1].")
+    def reorders_the_rows(f, X):
+        with torch.no_grad():
+            try:
+                back = torch.arange(len(X) - 1, -1, -1)
+                f(X[:1])
+                return torch.allclose(f(X[back]), f(X)[back], rtol=0, atol=1e-9)
+            except ValueError:
+                return False
+
+    @trap("You leave out row 0. A function may change it alone: compare each row.")
+    def all_but_row_0(f, X):
+        return as_rows(f, X, range(1, len(X)))
 
     @right("all single rows put together")
     def put_together(f, X):
@@ -2609,7 +3113,9 @@ class FixTrainEval:
     def train_mode_once(model, train, val, epochs, opt):
         return fit_with(model, train, val, epochs, opt, before=True, each=False)
 
-    @trap("You never call model.train(). A model that arrives in eval mode stays in it: set the mode yourself at the start of every epoch.")
+    @trap(
+        "Not every training batch finds the whole model in train mode: one that arrives in eval mode stays in it. Call model.train() at the start of every epoch."
+    )
     def never_train_mode(model, train, val, epochs, opt):
         return fit_with(model, train, val, epochs, opt, each=False)
 
@@ -2636,6 +3142,21 @@ class FixTrainEval:
     @trap("You train in eval mode: the running statistics never move. Training batches need model.train().")
     def always_eval_mode(model, train, val, epochs, opt):
         return fit_with(model, train, val, epochs, opt, modes=(False, False))
+
+    @trap("You return the number of hits. Accuracy is their share: divide by the number of validation samples.")
+    def counts_hits(model, train, val, epochs, opt):
+        total = sum(len(y) for _, y in val)
+        return [float(round(a * total)) for a in fit_with(model, train, val, epochs, opt)]
+
+    @trap("You validate a copy. The model itself is to be called in eval mode, and has to be switched back for the next epoch.")
+    def validates_a_copy(model, train, val, epochs, opt):
+        out = []
+        for _ in range(epochs):
+            model.train()
+            epoch(model, train, opt)
+            with torch.no_grad():
+                out.append(accuracy(copy.deepcopy(model).eval(), val))
+        return out
 
     @right("inference mode, counted by hand")
     def counted_by_hand(model, train, val, epochs, opt):
@@ -2769,8 +3290,8 @@ class FixFrozenBackbone:
         return head_with(backbone, head, batches, opt, freeze=False)
 
     @trap(
-        "The buffers end where they began (momentum 0, or put back at the end), but train mode still normalizes with the batch. "
-        "Call backbone.eval()."
+        "You stop or undo the movement of the buffers (momentum 0, put back, reset), but in train mode the backbone still normalizes with "
+        "the batch. Call backbone.eval()."
     )
     def momentum_zero(backbone, head, batches, opt):
         for m in backbone.modules():
@@ -2918,6 +3439,42 @@ class FixCancellation:
     def shifted_by_the_global_mean(x, gamma, beta, eps=1e-5):
         return one_pass(x - x.mean(), gamma, beta, eps, lambda var: np.maximum(var, 0))
 
+    @trap("A larger eps drowns the rounding error, and small signals with it. Compute the variance from the centred values.")
+    def somewhat_larger_eps(x, gamma, beta, eps=1e-5):
+        return one_pass(x, gamma, beta, 1e-2, lambda var: np.maximum(var, 0))
+
+    @trap("A nan replaced by 0 is still a wrong variance. Subtract the mean first, then square.")
+    def nan_to_num_at_the_end(x, gamma, beta, eps=1e-5):
+        return np.nan_to_num(one_pass(x, gamma, beta, eps))
+
+    @trap("The mean is in float64, but x is still squared in float32: the digits are lost there. Convert x, or centre before you square.")
+    def wide_mean_only(x, gamma, beta, eps=1e-5):
+        mean = x.mean(-1, keepdims=True, dtype=np.float64)
+        var = np.maximum((x * x).mean(-1, keepdims=True) - mean * mean, 0)
+        return gamma * (x - mean) / np.sqrt(var + eps) + beta
+
+    @trap("You shift by one number of the whole array. Tokens far from it still lose their digits: subtract each token's own mean.")
+    def shifted_by_the_first_number(x, gamma, beta, eps=1e-5):
+        return one_pass(x - x.flat[0], gamma, beta, eps, lambda var: np.maximum(var, 0))
+
+    @trap("Dividing by the largest number does not help: x^2 and mean^2 stay nearly equal. Subtract the mean before you square.")
+    def scaled_first(x, gamma, beta, eps=1e-5):
+        size = np.abs(x).max(-1, keepdims=True) + np.float32(1e-12)
+        return one_pass(x / size, gamma, beta, eps / size**2, lambda var: np.maximum(var, 0))
+
+    @trap("Your repair is stable, but divides by d - 1. LayerNorm uses the population variance.")
+    def sample_variance(x, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + eps) + beta
+
+    @trap("Your repair is stable, but eps left its place: it is added to the variance, under the root.")
+    def eps_outside(x, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + eps) + beta
+
+    @trap("Your repair is stable, but eps is gone. It is added to every variance, under the root.")
+    def no_eps(x, gamma, beta, eps=1e-5):
+        var = x.var(-1, keepdims=True)
+        return gamma * (x - x.mean(-1, keepdims=True)) / np.where(var > 0, np.sqrt(var), np.float32(1)) + beta
+
     @right("in double precision")
     def in_double(x, gamma, beta, eps=1e-5):
         wide = x.astype(np.float64)
@@ -2940,7 +3497,7 @@ class FixCancellation:
 
 
 def variant(*, axis=0, ddof=0, stored=1, outside=False, swap=False, eval_batch=False, eval_moves=False, train_running=False, shift_first=False,
-            no_root=False, no_affine=False, stand_still=False, fixed_eps=None, fixed_momentum=None):  # fmt: skip
+            no_root=False, no_affine=False, stand_still=False, mean_adds_up=False, eval_var_moves=False, fixed_eps=None, fixed_momentum=None):  # fmt: skip
     """A whole BatchNorm in one function; each switch is a mistake."""
 
     def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5):
@@ -2950,12 +3507,14 @@ def variant(*, axis=0, ddof=0, stored=1, outside=False, swap=False, eval_batch=F
             mean, var = x.mean(axis, keepdims=True), x.var(axis, ddof=ddof, keepdims=True)
             new = (1 - momentum, momentum)[::-1] if swap else (1 - momentum, momentum)
             after = new[0] * running_mean + new[1] * x.mean(0), new[0] * running_var + new[1] * x.var(0, ddof=min(stored, len(x) - 1))
+            if mean_adds_up:
+                after = running_mean + momentum * x.mean(0), after[1]
             if train_running:
                 mean, var = after
             if not training and not eval_batch:
                 mean, var = running_mean, running_var
             if stand_still or not (training or eval_moves):
-                after = running_mean, running_var
+                after = running_mean, (after[1] if eval_var_moves and not training else running_var)
             std = np.sqrt(var) + eps if outside else (var + eps if no_root else np.sqrt(var + eps))
             xhat = (x - mean) / std
             y = gamma * (xhat + beta) if shift_first else (xhat if no_affine else gamma * xhat + beta)
@@ -3020,9 +3579,11 @@ class TestBatchNorm:
     catches = {
         "batch statistics in eval": variant(eval_batch=True),
         "buffers move in eval": variant(eval_moves=True),
+        "the variance moves in eval": variant(eval_var_moves=True),
         "buffers never move": variant(stand_still=True),
         "running statistics in training": variant(train_running=True),
         "momentum on the old value": variant(swap=True),
+        "the running mean forgets nothing": variant(mean_adds_up=True),
         "biased running variance": variant(stored=0),
         "unbiased normalization": variant(ddof=1),
         "eps outside the root": variant(outside=True),
@@ -3075,6 +3636,28 @@ class TestBatchNorm:
         x, *_ = sample_problem(n=40)
         y, *_ = batch_norm(x, np.ones(3), np.zeros(3), np.zeros(3), np.ones(3), True)
         assert np.allclose(np.mean(y, 0), 0, atol=1e-6) and np.allclose(np.var(y, 0), 1, atol=1e-2)
+
+    @trap(
+        "Your check starts from running mean 0 (and variance 1) only. There a sum that forgets nothing looks like an average: choose other values."
+    )
+    def fresh_buffers_only(batch_norm):
+        x, gamma, beta, *_ = sample_problem()
+        for training in (True, False):
+            want = own_answer(x, gamma, beta, np.zeros(3), np.ones(3), training, 0.3, 0.2)
+            for got, wanted in zip(batch_norm(x, gamma, beta, np.zeros(3), np.ones(3), training, 0.3, 0.2), want):
+                assert np.allclose(got, wanted)
+
+    @trap("Your check does not look at the running variance that comes back in eval mode. It must be the old one, like the mean.")
+    def no_variance_in_eval(batch_norm):
+        agree(batch_norm, modes=(True,))
+        agree(batch_norm, modes=(False,), entries=(0, 1))
+
+    @trap("Your check looks at shapes, or whether the call succeeds. A wrong number has the right shape too: compare values.")
+    def shapes_only(batch_norm):
+        for training in (True, False):
+            problem = sample_problem()
+            y, mean, var = batch_norm(*problem, training, 0.3, 0.2)
+            assert np.shape(y) == (5, 3) and np.shape(mean) == np.shape(var) == (3,)
 
     @right("by its properties")
     def by_properties(batch_norm):

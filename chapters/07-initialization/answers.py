@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from autograder.authoring import arrays, call, exercise, group, normal, right, s
 
 
 def statistics(w):
-    """What tells one way of drawing from another; travels to the learner's process."""
+    """What tells one way of drawing from another. Measured by the judge: probes return the weights themselves."""
     w = np.asarray(w, dtype=float)
     std = float(w.std()) if w.size else 0.0
     return {
@@ -23,7 +24,7 @@ def statistics(w):
         "std": std,
         "mean of |w| over std": float(np.abs(w).mean()) / std if std else 0.0,
         "largest |w| over std": float(np.abs(w).max()) / std if std else 0.0,
-        "share of distinct values": len(np.unique(w)) / w.size,
+        "share of distinct values": len(np.unique(np.abs(w))) / max(w.size, 1),
     }
 
 
@@ -56,10 +57,12 @@ def times(ratio):
 def spread_problem(s, want, what="the weights"):
     """What is wrong with the size of the weights, or None."""
     n = math.prod(s["shape"])
+    if not math.isfinite(s["std"]):
+        return f"There are NaN or infinite entries in {what}."
     if s["std"] == 0:
         return f"All entries of {what} are zero." if s["mean"] == 0 else f"All entries of {what} are one number, {s['mean']:.4g}."
     if not s["share of distinct values"] > 0.9:
-        return f"Values repeat within {what}: draw every entry on its own."
+        return f"Values repeat within {what}, signs aside: draw every entry on its own."
     if not abs(s["mean"]) < 7 * s["std"] / math.sqrt(n):
         return f"The mean of {what} is {s['mean']:.4g}; it should be 0 up to chance."
     if not abs(s["std"] / want - 1) < max(0.01, 7 / math.sqrt(2 * n)):
@@ -87,6 +90,10 @@ def generator(kind, seed):
 def equal_rows(w):
     rows = np.asarray(w, dtype=float).reshape(len(w), -1)
     return len(np.unique(rows, axis=0)) < len(rows)
+
+
+def equal_layers(weights):
+    return any(a.shape == b.shape and np.array_equal(a, b) for i, a in enumerate(weights) for b in weights[:i])
 
 
 # ------------------------------------------------------------------------------ fans
@@ -156,6 +163,13 @@ class Fans:
         if len(shape) < 2:
             raise ValueError("no fans")
         kernel = shape[2] ** 2 if len(shape) > 2 else 1
+        return shape[1] * kernel, shape[0] * kernel
+
+    @trap("You took the kernel to be square (or counted one side of it). Multiply all dimensions after the first two.")
+    def square_of_the_last(shape):
+        if len(shape) < 2:
+            raise ValueError("no fans")
+        kernel = shape[-1] ** (len(shape) - 2)
         return shape[1] * kernel, shape[0] * kernel
 
     @trap("You took every kernel to be 2-d. Multiply all dimensions after the first two, however many there are.")
@@ -251,7 +265,7 @@ class InitScale:
             return math.sqrt(6 / (fan_in + fan_out))
         return math.sqrt((1 if kind == "lecun" else 2) / fan_in)
 
-    @trap("1 / fan_in is Xavier's variance for square layers only. Use both fans: 2 / (fan_in + fan_out).")
+    @trap("Your Xavier sees one fan, as 1 / fan_in does: that is right for square layers only. Use both: 2 / (fan_in + fan_out).")
     def lecun_as_xavier(fan_in, fan_out, kind):
         return math.sqrt({"he": 2, "lecun": 1, "xavier": 1, "xavier_uniform": 3}[kind] / fan_in)
 
@@ -269,6 +283,28 @@ class InitScale:
     def uniform_limit_is_std(fan_in, fan_out, kind):
         both = fan_in + fan_out
         return math.sqrt({"he": 2 / fan_in, "lecun": 1 / fan_in, "xavier": 2 / both, "xavier_uniform": 2 / both}[kind])
+
+    @trap("Your limit is 3 standard deviations. Var U(-b, b) = b²/3, so b is sqrt(3) of them.")
+    def three_standard_deviations(fan_in, fan_out, kind):
+        both = fan_in + fan_out
+        if kind == "xavier_uniform":
+            return 3 * math.sqrt(2 / both)
+        return math.sqrt({"he": 2 / fan_in, "lecun": 1 / fan_in, "xavier": 2 / both}[kind])
+
+    @trap("Your limit is twice too large: sqrt(12) standard deviations are the whole width of [-b, b]. b is half of it.")
+    def whole_width(fan_in, fan_out, kind):
+        both = fan_in + fan_out
+        return math.sqrt({"he": 2 / fan_in, "lecun": 1 / fan_in, "xavier": 2 / both, "xavier_uniform": 24 / both}[kind])
+
+    @trap("LeCun looks at the forward pass only: 1 / fan_in. Both fans belong to Xavier.")
+    def lecun_both_fans(fan_in, fan_out, kind):
+        both = fan_in + fan_out
+        return math.sqrt({"he": 2 / fan_in, "lecun": 1 / both, "xavier": 2 / both, "xavier_uniform": 6 / both}[kind])
+
+    @trap("Your He divides by both fans, like Xavier. He was right already, 2 / fan_in: change the two Xavier kinds only.")
+    def he_both_fans(fan_in, fan_out, kind):
+        both = fan_in + fan_out
+        return math.sqrt({"he": 2 / both, "lecun": 1 / fan_in, "xavier": 2 / both, "xavier_uniform": 6 / both}[kind])
 
     @trap("Xavier averages the two fans: the variance is 1 over their mean, so 2 / (fan_in + fan_out). The 2 is missing.")
     def xavier_without_two(fan_in, fan_out, kind):
@@ -317,35 +353,36 @@ def std_of(shape, scheme):
 
 
 def drawn(submission, shape, scheme, bits, seed):
-    return statistics(submission.init_weight(shape, scheme, generator(bits, seed)))
+    return np.asarray(submission.init_weight(shape, scheme, generator(bits, seed)))
 
 
 def drawn_again(submission, shape, scheme, bits, seed):
     first, again, other = (np.array(submission.init_weight(shape, scheme, generator(bits, s))) for s in (seed, seed, seed + 1))
     rng = generator(bits, seed)
-    second = [np.array(submission.init_weight(shape, scheme, rng)) for _ in range(2)]
-    return {
-        "same state, same weights": np.array_equal(first, again),
-        "other state, other weights": not np.array_equal(first, other),
-        "next draw, other weights": not np.array_equal(*second),
-        "shape": list(first.shape),
-    }
+    return {"draws": [first, again, other], "in a row": [np.array(submission.init_weight(shape, scheme, rng)) for _ in range(2)]}
 
 
-def judge_draw(s, shape, scheme, bits, seed):
-    if tuple(s["shape"]) != tuple(shape):
-        return f"The result has shape {tuple(s['shape'])}, not {shape}."
+def judge_draw(w, shape, scheme, bits, seed):
+    if w.shape != tuple(shape):
+        return f"The result has shape {w.shape}, not {shape}."
+    s = statistics(w)
     return spread_problem(s, std_of(shape, scheme)) or kind_problem(s, scheme.split("_")[1]) or True
 
 
-def judge_repeat(s, shape, scheme, bits, seed):
-    if tuple(s["shape"]) != tuple(shape):
-        return f"The result has shape {tuple(s['shape'])}, not {shape}."
-    if not s["same state, same weights"]:
+def judge_repeat(weights, shape, scheme, bits, seed):
+    first, again, other = weights["draws"]
+    for w in (*weights["draws"], *weights["in a row"]):
+        if w.shape != tuple(shape):
+            return f"The result has shape {w.shape}, not {shape}."
+        if not np.isfinite(w).all():
+            return "There are NaN or infinite entries in the weights."
+        if len(np.unique(w)) < 0.5 * w.size:
+            return "Values repeat within the weights, signs aside: draw every entry on its own."
+    if not np.array_equal(first, again):
         return "Two generators in the same state gave different weights: every draw has to come from rng."
-    if not s["other state, other weights"]:
+    if np.array_equal(first, other):
         return "Generators in different states gave the same weights: the draws do not come from rng."
-    if not s["next draw, other weights"]:
+    if np.array_equal(*weights["in a row"]):
         return "Two draws in a row from one rng gave the same weights."
     return True
 
@@ -380,20 +417,20 @@ class XavierHe:
     cases = {
         "Xavier": group(
             [
-                call((300, 700), "xavier_normal", "PCG64", 1),
-                call((300, 700), "xavier_uniform", "Philox", 2),
-                call((800, 200), "xavier_normal", "SFC64", 3),
-                call((800, 200), "xavier_uniform", "MT19937", 4),
+                call((150, 350), "xavier_normal", "PCG64", 1),
+                call((150, 350), "xavier_uniform", "Philox", 2),
+                call((400, 100), "xavier_normal", "SFC64", 3),
+                call((400, 100), "xavier_uniform", "MT19937", 4),
             ],
             accept=judge_draw,
         ),
         "He": group(
             [
-                call((300, 700), "he_normal", "MT19937", 5),
-                call((300, 700), "he_uniform", "PCG64", 6),
-                call((800, 200), "he_normal", "Philox", 7),
-                call((800, 200), "he_uniform", "SFC64", 8),
-                call((350, 350), "he_normal", "PCG64", 21),
+                call((150, 350), "he_normal", "MT19937", 5),
+                call((150, 350), "he_uniform", "PCG64", 6),
+                call((400, 100), "he_normal", "Philox", 7),
+                call((400, 100), "he_uniform", "SFC64", 8),
+                call((175, 175), "he_normal", "PCG64", 21),
             ],
             accept=judge_draw,
         ),
@@ -448,6 +485,11 @@ class XavierHe:
     @trap("He needs variance 2 / fan_in: the 2 makes up for the half that ReLU removes. You drew 1 / fan_in.")
     def he_without_two(shape, scheme, rng):
         return draw(shape, scheme, rng, std_of(shape, scheme) ** 2 / (1 if scheme.startswith("xavier") else 2))
+
+    @trap("Only fan_in counts the kernel here, and Xavier needs both fans: an input reaches out × kernel sums. Multiply both.")
+    def kernel_in_fan_in_only(shape, scheme, rng):
+        fan_in = fans_of(shape)[0]
+        return draw(shape, scheme, rng, 2 / (fan_in + shape[0]) if scheme.startswith("xavier") else 2 / fan_in)
 
     @trap("Your fans of a convolution leave the kernel out. Each output sums in × kernel terms: multiply shape[2:] into both fans.")
     def kernel_forgotten(shape, scheme, rng):
@@ -506,16 +548,13 @@ def activation(name):
         "identity": lambda z: z,
         "relu": lambda z: np.maximum(z, 0),
         "leaky relu": lambda z: np.where(z > 0, z, 0.2 * z),
-        "absolute value": lambda z: np.abs(z),
+        "late relu": lambda z: np.maximum(z - 0.5, 0),
         "tanh": lambda z: np.tanh(z),
         "sigmoid": lambda z: 0.5 * (1 + np.tanh(z / 2)),
         "silu": lambda z: z * 0.5 * (1 + np.tanh(z / 2)),
-        "gelu": lambda z: 0.5 * z * (1 + np.tanh(0.7978845608 * (z + 0.044715 * z * z * z))),
         "3 z": lambda z: 3 * z,
         "z + 2": lambda z: z + 2.0,
-        "constant 2": lambda z: 0 * z + 2.0,
         "cos": lambda z: np.cos(z),
-        "half relu": lambda z: 0.5 * np.maximum(z, 0),
     }[name]
 
 
@@ -549,12 +588,12 @@ class ActivationGain:
     probe = gain_of
 
     cases = {
-        "pieces of lines": [call("identity"), call("relu"), call("leaky relu"), call("absolute value")],
-        "smooth": [call("tanh"), call("gelu"), call("silu"), call("sigmoid")],
-        "scaled and shifted": [call("3 z"), call("z + 2"), call("half relu"), call("cos"), call("constant 2")],
+        "pieces of lines": [call("identity"), call("relu"), call("late relu")],
+        "smooth": [call("tanh"), call("silu"), call("sigmoid")],
+        "scaled and shifted": [call("3 z"), call("z + 2"), call("cos")],
     }
 
-    @trap("You took the variance of phi(z). ReLU outputs are not centred, and the next layer sums their second moment E[phi(z)²].")
+    @trap("You took the spread around the mean of phi(z). ReLU outputs are not centred, and the next layer sums their second moment E[phi(z)²].")
     def variance(phi):
         mean, second = moments(phi)
         return 1 / root(second - mean**2)
@@ -583,6 +622,30 @@ class ActivationGain:
     @trap("You averaged |phi(z)|. What adds up over the inputs of the next layer is phi(z) squared.")
     def mean_of_absolute(phi):
         return 1 / moments(lambda z: np.abs(phi(z)))[0]
+
+    @trap("You squared the mean. The next layer sums the mean of the squares, E[phi(z)²]: square first, then average.")
+    def square_of_the_mean(phi):
+        return 1 / max(abs(moments(phi)[0]), 1e-12)
+
+    @trap("You squared z before phi saw it. The second moment of the output is E[phi(z)²]: apply phi, then square.")
+    def phi_of_the_square(phi):
+        return 1 / root(moments(lambda z: np.abs(phi(z * z)) ** 0.5)[1])
+
+    @trap("Your z are uniform on [0, 1), as rng.random gives them. The z of the definition are standard normal.")
+    def uniform_positive_z(phi):
+        return 1 / math.sqrt(np.mean(phi(np.linspace(0, 1, 100_001)) ** 2))
+
+    @trap("Torch's table has rules of thumb in it: 5/3 for tanh and 1 for the sigmoid. Asked is the gain of the definition.")
+    def table_of_torch(phi):
+        at_one = float(phi(np.ones(1))[0])
+        known = {math.tanh(1): "tanh", 1 / (1 + math.exp(-1)): "sigmoid"}
+        name = next((name for value, name in known.items() if abs(value - at_one) < 1e-9), None)
+        return nn.init.calculate_gain(name) if name else 1 / math.sqrt(moments(phi)[1])
+
+    @trap("Close, but not within 1 %: too few draws, or the tails are cut off (|z| beyond 2 holds a quarter of E[z²]). Average over a million draws.")
+    def cut_off(phi):
+        z = np.linspace(-2, 2, 100_001)
+        return 1 / math.sqrt(np.average(phi(z) ** 2, weights=np.exp(-z * z / 2)))
 
     @trap("A grid over z gives every z the same weight. Weight it with the normal density, or draw from it.")
     def unweighted_grid(phi):
@@ -723,6 +786,10 @@ class ActivationStds:
                     [0.06, 0.05, 0.006],
                     [5.0, 60.0, 5.5],
                     [5.0, 0.3, 0.55],
+                    [1.0, 20.0, 15.0, 12.0],
+                    [9.0, 0.8, 0.9, 0.85],
+                    [1.0, 30.0, 8.0, 2.5],
+                    [1.0, 2.0, 0.3, 0.15, 6.0],
                 )
             ],
             probe=verdict_of,
@@ -813,6 +880,14 @@ class ActivationStds:
         def verdict(stds):
             return judged(stds[-1] / stds[0])
 
+    @trap("You measure before each layer: the first number is the input's, and the last layer is missing. Measure after phi.")
+    class before_the_layer:
+        def activation_stds(x, weights, phi):
+            return np.array([x.std()] + [h.std() for _, h in layers(x, weights, phi)][:-1])
+
+        def verdict(stds):
+            return judged(stds[-1] / stds[0])
+
     @trap("Every layer gets the original input. Feed each layer what the one before it produced.")
     class input_again:
         def activation_stds(x, weights, phi):
@@ -821,7 +896,7 @@ class ActivationStds:
         def verdict(stds):
             return judged(stds[-1] / stds[0])
 
-    @trap("You compare the largest with the smallest value; a bump in the middle is harmless. Compare the last with the first.")
+    @trap("Your verdict follows the largest or smallest value of the list; a bump in the middle is harmless. Compare the last with the first.")
     class extremes:
         def activation_stds(x, weights, phi):
             return np.array([h.std() for _, h in layers(x, weights, phi)])
@@ -990,6 +1065,10 @@ class DefaultBounds:
     def no_root(fan_in):
         return 1 / fan_in, 1 / (3 * fan_in**2), 1 / fan_in
 
+    @trap("Your weight bound is 1/fan_in; you left out the root. The bound is 1/sqrt(fan_in).")
+    def no_root_in_the_weight_bound(fan_in):
+        return 1 / fan_in, 1 / (3 * fan_in), 1 / math.sqrt(fan_in)
+
     @right("step by step from the formula")
     def stepwise(fan_in):
         a = np.sqrt(5)
@@ -1106,6 +1185,24 @@ class OutputBias:
         def softmax_prior(counts):
             p = counts / counts.sum()
             return np.log(p), -np.sum(np.log(p))
+
+        def sigmoid_prior(n_pos, n_neg):
+            return math.log(n_pos / n_neg)
+
+    @trap("You summed the loss over all samples. Asked is the mean: divide by their number, which leaves the frequencies, -sum p log p.")
+    class summed_over_samples:
+        def softmax_prior(counts):
+            p = counts / counts.sum()
+            return np.log(p), -np.sum(counts * np.log(p))
+
+        def sigmoid_prior(n_pos, n_neg):
+            return math.log(n_pos / n_neg)
+
+    @trap("You averaged p log p over the classes. The p are the weights already: add the terms up.")
+    class divided_by_classes:
+        def softmax_prior(counts):
+            p = counts / counts.sum()
+            return np.log(p), -np.mean(p * np.log(p))
 
         def sigmoid_prior(n_pos, n_neg):
             return math.log(n_pos / n_neg)
@@ -1260,10 +1357,22 @@ class OrthogonalQr:
     def unit_rows(G):
         return G / np.linalg.norm(G, axis=1, keepdims=True)
 
+    @trap("You made the determinant positive, which fixes one sign of n. Every entry on the diagonal of R = Q^T G must be positive.")
+    def determinant(G):
+        Q = np.linalg.qr(G)[0]
+        if np.linalg.det(Q) < 0:
+            Q[:, 0] *= -1
+        return Q
+
     @trap("You made the diagonal of Q positive. The condition is on the diagonal of R = Q^T G.")
     def diagonal_of_q(G):
         Q, _ = np.linalg.qr(G)
         return Q * np.where(np.diag(Q) < 0, -1.0, 1.0)
+
+    @trap("You multiplied the columns by the diagonal of R itself, and they are no longer of length one. Use its signs only.")
+    def diagonal_instead_of_signs(G):
+        Q, R = np.linalg.qr(G)
+        return Q * np.diag(R)
 
     @right("Gram-Schmidt, column by column")
     def gram_schmidt(G):
@@ -1291,63 +1400,67 @@ class OrthogonalQr:
 
 def whole_mlp(submission, sizes, bits, seed):
     weights, biases = submission.init_mlp(list(sizes), generator(bits, seed))
-    weights, biases = [np.asarray(w, dtype=float) for w in weights], [np.asarray(b, dtype=float) for b in biases]
-    rows = [len(np.unique(w, axis=0)) < len(w) for w in weights]
-    twins = [a.shape == b.shape and np.array_equal(a, b) for i, a in enumerate(weights) for b in weights[:i]]
-    return {
-        "weights": [statistics(w) for w in weights],
-        "bias shapes": [list(b.shape) for b in biases],
-        "zero biases": not any(b.any() for b in biases),
-        "equal rows": any(rows),
-        "equal layers": any(twins),
-    }
+    return {"weights": [np.asarray(w, dtype=float) for w in weights], "biases": [np.asarray(b, dtype=float) for b in biases]}
 
 
 def mlp_again(submission, sizes, bits, seed):
     first, again, other = (submission.init_mlp(list(sizes), generator(bits, s))[0] for s in (seed, seed, seed + 1))
-    return {
-        "layers": len(first),
-        "same": all(np.array_equal(a, b) for a, b in zip(first, again)),
-        "changed": not any(np.array_equal(a, b) for a, b in zip(first, other)),
-    }
+    return [[np.asarray(w, dtype=float) for w in weights] for weights in (first, again, other)]
 
 
-def judge_mlp(s, sizes, bits, seed):
-    shapes = [[o, i] for i, o in zip(sizes, sizes[1:])]
-    if [w["shape"] for w in s["weights"]] != shapes:
-        return f"The weights have the shapes {[tuple(w['shape']) for w in s['weights']]}, not {[tuple(x) for x in shapes]}."
-    if s["bias shapes"] != [[o] for o in sizes[1:]]:
+def wrong_shapes(weights, sizes):
+    shapes = [w.shape for w in weights]
+    wanted = [(o, i) for i, o in zip(sizes, sizes[1:])]
+    return None if shapes == wanted else f"The weights have the shapes {shapes}, not {wanted}."
+
+
+def judge_mlp(net, sizes, bits, seed):
+    problem = wrong_shapes(net["weights"], sizes)
+    if problem:
+        return problem
+    if [b.shape for b in net["biases"]] != [(o,) for o in sizes[1:]]:
         return "The biases must have one entry per unit of their layer."
-    for w, fan_in in zip(s["weights"], sizes):
-        problem = spread_problem(w, math.sqrt(2 / fan_in), "a weight matrix") or kind_problem(w, "normal", "a weight matrix")
+    for w, fan_in in zip(net["weights"], sizes):
+        s = statistics(w)
+        if s["std"] and (w == w[:, :1]).all():
+            return "Within a unit all weights are one number."
+        problem = spread_problem(s, math.sqrt(2 / fan_in), "a weight matrix") or kind_problem(s, "normal", "a weight matrix")
         if problem:
             return problem
     return True
 
 
-def judge_symmetry(s, sizes, bits, seed):
-    if s["equal rows"]:
-        zero = all(w["std"] == 0 and w["mean"] == 0 for w in s["weights"])
+def judge_symmetry(net, sizes, bits, seed):
+    weights = net["weights"]
+    if any(w.ndim != 2 for w in weights):
+        return wrong_shapes(weights, sizes)
+    if len(weights) != len(sizes) - 1:
+        return f"There are {len(weights)} weight matrices, not {len(sizes) - 1}."
+    if any(equal_rows(w) for w in weights):
+        zero = not any(w.any() for w in weights)
         return "All weights are zero, hence equal." if zero else "Two units of a layer have the same weights: they stay copies for ever."
-    if s["equal layers"]:
+    if equal_layers(weights):
         return "Two layers of equal shape have the same weights: they come from the same draws."
     return True
 
 
-def judge_biases(s, sizes, bits, seed):
-    if s["bias shapes"] != [[o] for o in sizes[1:]]:
+def judge_biases(net, sizes, bits, seed):
+    if [b.shape for b in net["biases"]] != [(o,) for o in sizes[1:]]:
         return "The biases must have one entry per unit of their layer."
-    if not s["zero biases"]:
+    if any(b.any() for b in net["biases"]):
         return "Biases should start at 0; these do not."
-    return judge_symmetry(s, sizes, bits, seed)
+    return judge_symmetry(net, sizes, bits, seed)
 
 
-def judge_mlp_again(s, sizes, bits, seed):
-    if s["layers"] != len(sizes) - 1:
-        return f"There are {s['layers']} weight matrices, not {len(sizes) - 1}."
-    if not s["same"]:
+def judge_mlp_again(nets, sizes, bits, seed):
+    first, again, other = nets
+    if len(first) != len(sizes) - 1:
+        return f"There are {len(first)} weight matrices, not {len(sizes) - 1}."
+    if not all(np.array_equal(a, b) for a, b in zip(first, again)):
         return "Two generators in the same state gave different weights: every draw has to come from rng."
-    return s["changed"] or "Generators in different states gave the same weights: the draws do not come from rng."
+    if any(np.array_equal(a, b) for a, b in zip(first, other)):
+        return "Generators in different states gave the same weights: the draws do not come from rng."
+    return True
 
 
 MLPS = [((150, 240, 240, 240, 40), "PCG64", 1), ((400, 90, 90), "Philox", 2), ((64, 320, 110), "MT19937", 3)]
@@ -1384,7 +1497,7 @@ class FixSymmetry:
     def zeros(sizes, rng):
         return mlp(sizes, lambda o, i: np.zeros((o, i)))
 
-    @trap("A new generator with a fixed seed in every layer: layers of equal shape become identical. Use the rng that was passed in.")
+    @trap("Layers of equal shape got the same weights: they share their draws. Draw every layer anew, from the rng that was passed in.")
     def seed_in_the_loop(sizes, rng):
         return mlp(sizes, lambda o, i: np.random.default_rng(0).normal(0, math.sqrt(2 / i), (o, i)))
 
@@ -1441,9 +1554,17 @@ class FixSymmetry:
     def turned(sizes, rng):
         return mlp(sizes, lambda o, i: rng.normal(0, math.sqrt(2 / i), (i, o)))
 
-    @trap("One random row for all units: they are still copies of each other. Draw the whole (out, in) matrix.")
+    @trap("Units of a layer share a random row, so they are still copies of each other. Draw the whole (out, in) matrix.")
     def same_row(sizes, rng):
         return mlp(sizes, lambda o, i: np.tile(rng.normal(0, math.sqrt(2 / i), i), (o, 1)))
+
+    @trap("Every unit has one number for all of its inputs. Draw every entry of the (out, in) matrix on its own.")
+    def one_number_per_unit(sizes, rng):
+        return mlp(sizes, lambda o, i: np.tile(rng.normal(0, math.sqrt(2 / i), (o, 1)), (1, i)))
+
+    @trap("All layers have the same spread, 0.1 as in the example. It depends on the layer: sqrt(2 / fan_in), and 0.1 fits fan_in = 200 alone.")
+    def spread_of_the_example(sizes, rng):
+        return mlp(sizes, lambda o, i: rng.normal(0, 0.1, (o, i)))
 
     @right("a plain loop with standard_normal")
     def loop(sizes, rng):
@@ -1466,7 +1587,8 @@ class FixSymmetry:
 
 
 # ------------------------------------------------------------------------------ models in torch
-# These builders travel to the learner's process: they contain no initializer.
+# These builders travel to the learner's process: they contain no initializer. The judge builds the same model again, so a probe
+# has to bring back only what is in the model afterwards; what was there before, and every statistic, is the judge's own.
 
 
 def shaken(model, seed):
@@ -1508,91 +1630,111 @@ def relu_model(kind, seed):
     return shaken(model, seed), head
 
 
-def numbers(parameter):
-    return parameter.detach().double().numpy().copy()
-
-
-def norm_state(model):
-    norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))]
-    return [numbers(p) for m in norms for p in (*m.parameters(), *m.buffers())]
-
-
-def other_state(model, drawn_kinds):
-    """Parameters of the layers that are neither norms nor of the kinds that get new weights."""
-    drawn_or_norm = (*drawn_kinds, nn.BatchNorm2d, nn.LayerNorm)
-    return [numbers(p) for m in model.modules() if not isinstance(m, drawn_or_norm) for p in m.parameters(recurse=False)]
-
-
-def same_arrays(before, after):
-    return len(before) == len(after) and all(np.array_equal(a, b) for a, b in zip(before, after))
+def state_of(model):
+    return {name: v.detach().numpy().copy() for name, v in model.state_dict().items()}
 
 
 def initialized(submission, kind, seed):
     model, head = relu_model(kind, seed)
-    norms, others = norm_state(model), other_state(model, (nn.Linear, nn.Conv2d))
-    all_before = [numbers(p) for p in model.parameters()]
     returned = submission.init_model(model, head)
-    hidden = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d)) and m is not head]
-    weights = [numbers(m.weight) for m in hidden]
     return {
+        "state": state_of(model),
         "returns the model": returned is model,
-        "untouched": same_arrays(all_before, [numbers(p) for p in model.parameters()]),
-        "others kept": same_arrays(others, other_state(model, (nn.Linear, nn.Conv2d))),
-        "mode kept": all(m.training for m in model.modules()),
-        "hidden": [statistics(w) for w in weights],
-        "fan_in": [w[0].size for w in weights],
-        "kinds": [type(m).__name__ for m in hidden],
-        "equal layers": any(a.shape == b.shape and np.array_equal(a, b) for i, a in enumerate(weights) for b in weights[:i]),
-        "hidden biases": [float(m.bias.detach().abs().max()) for m in hidden if m.bias is not None],
-        "head": statistics(numbers(head.weight)),
-        "head bias": float(head.bias.detach().abs().max()),
-        "norms kept": all(np.array_equal(a, b) for a, b in zip(norms, norm_state(model))),
-        "norms at 0": not any(numbers(m.weight).any() for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))),
-        "trainable": all(p.requires_grad for p in model.parameters()),
+        "training mode": all(m.training for m in model.modules()),
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
     }
+
+
+@cache
+def relu_before(kind, seed):
+    """The model as the learner gets it: its state, its modules by name and the head's name."""
+    with torch.random.fork_rng(devices=[]):
+        model, head = relu_model(kind, seed)
+    modules = dict(model.named_modules())
+    return state_of(model), modules, next(name for name, m in modules.items() if m is head)
+
+
+def changed(before, after):
+    """The names of what a function left different."""
+    return [name for name, v in before.items() if name not in after or not np.array_equal(v, after[name])]
+
+
+def norms_problem(before, after, modules):
+    """What happened to norm layers, part by part, or None."""
+    norms = [name for name, m in modules.items() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))]
+    parts = dict.fromkeys(key.rpartition(".")[2] for key in changed(before, after) if key.rpartition(".")[0] in norms)
+    fates = []
+    for part in parts:
+        now = np.concatenate([np.ravel(after[f"{n}.{part}"]) for n in norms if f"{n}.{part}" in after])
+        fates.append(f"{part} is now {'zero' if not now.any() else 'one' if (now == 1).all() else 'another'}")
+    return f"A norm layer was changed: {', '.join(fates)}." if fates else None
+
+
+def no_longer_that_model(s, before):
+    """Why there is nothing to measure: the model was left alone and another given back, or it has other parameters now; or None."""
+    if not changed(before, s["state"]) and not s["returns the model"]:
+        return COPIED
+    same = s["state"].keys() == before.keys() and all(s["state"][name].shape == v.shape for name, v in before.items())
+    return None if same else "The model has other layers or parameters than before. Set the values of those that are there."
 
 
 COPIED = "The model that was passed in is unchanged: you worked on a copy."
 
 
 def judge_hidden(s, kind, seed):
-    if s["untouched"] and not s["returns the model"]:
-        return COPIED
-    for stats, fan_in, layer in zip(s["hidden"], s["fan_in"], s["kinds"]):
-        what = f"the weights of a {layer.replace('2d', '')} layer"
-        problem = spread_problem(stats, math.sqrt(2 / fan_in), what) or kind_problem(stats, "normal", what)
+    before, modules, head = relu_before(kind, seed)
+    problem = no_longer_that_model(s, before)
+    if problem:
+        return problem
+    hidden = {name: m for name, m in modules.items() if isinstance(m, (nn.Linear, nn.Conv2d)) and name != head}
+    weights = [s["state"][f"{name}.weight"] for name in hidden]
+    for (name, m), w in zip(hidden.items(), weights):
+        what = f"the weights of a {type(m).__name__.replace('2d', '')} layer"
+        if np.array_equal(w, before[f"{name}.weight"]):
+            return f"{what.capitalize()}{' without a bias' if m.bias is None else ''} are what they were before the call."
+        stats = statistics(w)
+        problem = spread_problem(stats, math.sqrt(2 / w[0].size), what) or kind_problem(stats, "normal", what)
         if problem:
             return problem
-    if s["equal layers"]:
+    if equal_layers(weights):
         return "Two layers of equal shape got the same weights."
     return s["returns the model"] or "The function does not return the model that it was given."
 
 
 def judge_model_biases(s, kind, seed):
-    if s["untouched"] and not s["returns the model"]:
-        return COPIED
-    if any(s["hidden biases"]):
+    before, modules, head = relu_before(kind, seed)
+    problem = no_longer_that_model(s, before)
+    if problem:
+        return problem
+    biased = [name for name, m in modules.items() if isinstance(m, (nn.Linear, nn.Conv2d)) and m.bias is not None]
+    open_ = [name for name in biased if s["state"][f"{name}.bias"].any()]
+    if set(open_) - {head}:
         return "A bias of a hidden layer is not 0."
-    if s["head bias"]:
+    if open_:
         return "The bias of the head is not 0."
-    return s["trainable"] or "A parameter does not require a gradient any more."
+    if s["frozen"]:
+        weights = {f"{name}.weight" for name, m in modules.items() if isinstance(m, (nn.Linear, nn.Conv2d)) and name != head}
+        return f"No longer trainable: {'weights of hidden layers' if weights & {*s['frozen']} else 'some parameters'}."
+    return True
 
 
 def judge_head(s, kind, seed):
-    if s["untouched"] and not s["returns the model"]:
-        return COPIED
-    problem = spread_problem(s["head"], 0.01, "the weights of the head") or kind_problem(s["head"], "normal", "the weights of the head")
-    if abs(s["head"]["std"] / math.sqrt(2 / s["head"]["shape"][1]) - 1) < 0.1:
-        return "The head was drawn like a hidden layer."
+    before, modules, head = relu_before(kind, seed)
+    problem = no_longer_that_model(s, before)
     if problem:
         return problem
-    if s["norms at 0"]:
-        return "A norm layer was set to 0."
-    if not s["norms kept"]:
-        return "A norm layer was changed."
-    if not s["others kept"]:
+    w = s["state"][f"{head}.weight"]
+    stats = statistics(w)
+    if abs(stats["std"] / math.sqrt(2 / w.shape[1]) - 1) < 0.1:
+        return "The head was drawn like a hidden layer."
+    problem = spread_problem(stats, 0.01, "the weights of the head") or kind_problem(stats, "normal", "the weights of the head")
+    problem = problem or norms_problem(before, s["state"], modules)
+    if problem:
+        return problem
+    drawn_or_norm = (nn.Linear, nn.Conv2d, nn.BatchNorm2d, nn.LayerNorm)
+    if any(not isinstance(modules[key.rpartition(".")[0]], drawn_or_norm) for key in changed(before, s["state"])):
         return "A layer that is neither nn.Linear nor nn.Conv2d nor a norm layer was changed."
-    return s["mode kept"] or "The model is no longer in training mode."
+    return s["training mode"] or "The model is no longer in training mode."
 
 
 def init_layers(model, head, weight, bias=nn.init.zeros_, head_std=0.01, found=None, head_bias=True):
@@ -1673,9 +1815,33 @@ class InitModel:
     def kernel_forgotten(model, head):
         return init_layers(model, head, lambda w: nn.init.normal_(w, 0.0, math.sqrt(2 / w.shape[1])))
 
-    @trap("The biases kept torch's default, U(-1/sqrt n, 1/sqrt n). Set them to 0.")
+    @trap("The hidden biases are not 0. Left alone they keep torch's random default: set them to 0.")
     def biases_left(model, head):
         return init_layers(model, head, he, bias=lambda b: None)
+
+    @trap('For convolutions you used fan_out, as torchvision does. The task asks for mode="fan_in", which keeps the forward signal.')
+    def conv_fan_out(model, head):
+        def weight(w):
+            return nn.init.kaiming_normal_(w, mode="fan_out" if w.dim() == 4 else "fan_in", nonlinearity="relu")
+
+        return init_layers(model, head, weight)
+
+    @trap("Layers without a bias were left out: they kept the weights that they had. The question about the bias is for the bias alone.")
+    def only_with_bias(model, head):
+        drawn_kinds = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        return init_layers(model, head, he, found=[m for m in drawn_kinds if m.bias is not None])
+
+    @trap("You froze the hidden layers. This task initializes them; all parameters still train.")
+    def frozen(model, head):
+        init_layers(model, head, he)
+        for m in model.modules():
+            if isinstance(m, (nn.Linear, nn.Conv2d)) and m is not head:
+                m.weight.requires_grad_(False)
+        return model
+
+    @trap("You switched the model to evaluation mode. It stays in training mode.")
+    def eval_mode(model, head):
+        return init_layers(model, head, he).eval()
 
     @trap("Only nn.Linear was initialized; nn.Conv2d kept torch's default.")
     def linear_only(model, head):
@@ -1689,11 +1855,36 @@ class InitModel:
                 nn.init.zeros_(m.bias)
         return init_layers(model, head, he)
 
-    @trap("You reset the norm layers to their defaults. They may carry learned values: leave them as they are.")
+    @trap("You reset the weights of the norm layers to 1. They may carry learned values: leave them as they are.")
     def norm_weights_to_one(model, head):
         for m in model.modules():
             if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm)):
                 nn.init.ones_(m.weight)
+        return init_layers(model, head, he)
+
+    @trap("You set the biases of the norm layers to 0 as well. Only those of nn.Linear and nn.Conv2d are asked for.")
+    def every_bias(model, head):
+        for name, p in model.named_parameters():
+            if name.endswith("bias") and p.dim() == 1:
+                owner = model.get_submodule(name.rpartition(".")[0])
+                if not isinstance(owner, nn.Conv1d):
+                    nn.init.zeros_(p)
+        return init_layers(model, head, he)
+
+    @trap("You reset norm layers to weight 1 and bias 0. They may carry learned values: leave them as they are.")
+    def norms_reset(model, head):
+        for m in model.modules():
+            if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm)):
+                nn.init.ones_(m.weight)
+                nn.init.zeros_(m.bias)
+        return init_layers(model, head, he)
+
+    @trap("You reset norm layers to weight 1 and bias 0. They may carry learned values: leave them as they are.")
+    def batch_norms_reset(model, head):
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                nn.init.ones_(m.weight)
+                nn.init.zeros_(m.bias)
         return init_layers(model, head, he)
 
     @trap("The head got He weights like the rest. A new head starts small, N(0, 0.01²), so that it sends no large gradients back.")
@@ -1747,7 +1938,7 @@ class InitModel:
     def variance_as_std(model, head):
         return init_layers(model, head, lambda w: nn.init.normal_(w, 0.0, 2 / w[0].numel()))
 
-    @trap("The head's bias kept torch's random default. Set it to 0 like the others.")
+    @trap("The head's bias is not 0. Left alone it keeps torch's random default: set it to 0 like the others.")
     def head_bias_left(model, head):
         return init_layers(model, head, he, head_bias=False)
 
@@ -1829,31 +2020,44 @@ def residual_model(block, kind, seed):
 
 
 def residual_parts(submission, kind, seed):
-    """What was changed, by kind of parameter; whether the blocks are closed, and whether they can open."""
-    model, blocks, x = residual_model(getattr(submission, "RB", RB), kind, seed)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model = residual_model(getattr(submission, "RB", RB), kind, seed)[0]
     returned = submission.zero_init_residual(model)
-    after = {k: v.clone() for k, v in model.state_dict().items()}
-    changed = [k for k in before if k not in after or not torch.equal(before[k], after[k])]
-    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
-    training = all(m.training for m in model.modules())
-    last = [b.branch[4].weight for b in blocks]
-    inputs = [torch.randn(4, b.branch[0].in_channels, 5, 6) for b in blocks]
-    identity = [torch.equal(b(z), z) for b, z in zip(blocks, inputs)]
-    model.zero_grad()
-    y = model(x)
-    (y * torch.randn_like(y)).sum().backward()
     return {
-        "open blocks": identity.count(False),
-        "gammas not 0": sum(bool(p.any()) for p in last),
-        "blocks": len(blocks),
-        "changed besides": [k for k in changed if not k.endswith("branch.4.weight")],
-        "changed": len(changed),
-        "frozen": frozen,
-        "training mode": training,
-        "stuck gammas": sum(p.grad is None or not bool((p.grad.abs() > 1e-9).any()) for p in last),
+        "state": state_of(model),
         "returns the model": returned is model,
+        "training mode": all(m.training for m in model.modules()),
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
     }
+
+
+def residual_copy(kind, seed, state=None):
+    """The judge's own model, with the learner's state where one is given; its blocks and an input."""
+    with torch.random.fork_rng(devices=[]):
+        model, blocks, x = residual_model(RB, kind, seed)
+    if state is not None:
+        model.load_state_dict({name: torch.tensor(v) for name, v in state.items()})
+    return model, blocks, x
+
+
+@torch.no_grad()
+def stuck(kind, seed, state):
+    """In how many blocks a move of the last gamma does not show in the model's output, so that it gets no gradient."""
+    model, blocks, x = residual_copy(kind, seed, state)
+    y, count = model(x), 0
+    for gamma in (b.branch[4].weight for b in blocks):
+        before = gamma.clone()
+        gamma += 0.5
+        count += not bool((model(x) - y).abs().max() > 1e-3)
+        gamma.copy_(before)
+    return count
+
+
+@torch.no_grad()
+def still_open(kind, seed, state):
+    """How many blocks do not return their input bit for bit."""
+    _, blocks, _ = residual_copy(kind, seed, state)
+    inputs = [torch.arange(480.0).cos().reshape(4, 1, 10, 12).repeat(1, b.branch[0].in_channels, 1, 1) for b in blocks]
+    return sum(not torch.equal(b(z), z) for b, z in zip(blocks, inputs))
 
 
 PARTS = {
@@ -1867,24 +2071,31 @@ PARTS = {
 
 
 def judge_residual(s, kind, seed):
-    if not s["changed"] and not s["returns the model"]:
-        return COPIED
-    n, besides, problems = s["blocks"], s["changed besides"], []
+    model, blocks, _ = residual_copy(kind, seed)
+    before = state_of(model)
+    problem = no_longer_that_model(s, before)
+    if problem:
+        return problem
+    found, n, problems = changed(before, s["state"]), len(blocks), []
+    besides = [k for k in found if not k.endswith("branch.4.weight")]
     for part, words in PARTS.items():
         if any(k.endswith(part) for k in besides):
             problems.append(f"{words} was changed.")
     if any(not k.endswith(tuple(PARTS)) for k in besides):
         problems.append(f"Only the last norm of a branch may change; changed was also {besides[0]}.")
-    if s["gammas not 0"]:
-        problems.append(f"In {s['gammas not 0']} of {n} blocks the weight of the last BatchNorm is not exactly 0.")
-    if s["open blocks"]:
-        problems.append(f"{s['open blocks']} of {n} blocks do not return their input bit for bit.")
+    not_zero = sum(bool(v.any()) for k, v in s["state"].items() if k.endswith("branch.4.weight"))
+    if not_zero:
+        problems.append(f"In {not_zero} of {n} blocks the weight of the last BatchNorm is not exactly 0.")
+    opened = still_open(kind, seed, s["state"])
+    if opened:
+        problems.append(f"{opened} of {n} blocks do not return their input bit for bit.")
     if s["frozen"]:
         problems.append(f"No longer trainable: {', '.join(s['frozen'])}.")
     if not s["training mode"]:
         problems.append("The model is no longer in training mode.")
-    if s["stuck gammas"] and not problems[1:]:
-        problems.append(f"In {s['stuck gammas']} of {n} blocks the closed weight gets no gradient.")
+    closed = stuck(kind, seed, s["state"])
+    if closed and not problems[1:]:
+        problems.append(f"In {closed} of {n} blocks the closed weight gets no gradient.")
     if not s["returns the model"]:
         problems.append("The function does not return the model that it was given.")
     return " ".join(problems) or True
@@ -1937,7 +2148,7 @@ class ZeroInitResidual:
             nn.init.zeros_(norms[0].weight)
         return model
 
-    @trap("You set beta to 0, which it was already. Gamma (the norm's weight) scales the branch; beta only shifts it.")
+    @trap("A last gamma is still open, and nothing else closes a branch: beta, for one, is 0 already and only shifts. Set the weight of the last norm to 0.")
     def beta(model):
         for norms in branch_norms(model):
             nn.init.zeros_(norms[-1].bias)
@@ -2075,7 +2286,7 @@ def gpt(n_layer, seed, d=64):
                 "attn": nn.ModuleDict({"c_attn": nn.Linear(d, 3 * d), "c_proj": nn.Linear(d, d)}),
                 "ln_2": nn.LayerNorm(d),
                 "mlp": nn.ModuleDict(
-                    {"c_fc": nn.Linear(d, 4 * d), "c_proj_gate": nn.Linear(d, 4 * d), "c_proj": nn.Linear(4 * d, d, bias=n_layer > 3)}
+                    {"c_fc": nn.Linear(d, 4 * d), "c_proj_gate": nn.Linear(d, 4 * d), "c_proj": nn.Linear(4 * d, d, bias=n_layer > 2)}
                 ),
             }
         )
@@ -2085,45 +2296,56 @@ def gpt(n_layer, seed, d=64):
     # what is neither linear nor an embedding stays, whatever its name and number of dimensions
     top |= {"stem": nn.ModuleDict({"conv": nn.Conv1d(9, 8, 3), "c_proj": nn.Conv1d(8, 6, 3), "patch": nn.Conv2d(3, 4, 2)})}
     top |= {"tables": nn.ParameterDict({"scale": nn.Parameter(torch.randn(20, 30))})}
-    model = nn.ModuleDict(top | {"ln_f": nn.LayerNorm(d), "lm_head": nn.Linear(d, 300, bias=n_layer == 8)})
+    top |= {"memory": nn.ModuleDict({"c_proj": nn.Embedding(150, d)})}  # called like a projection, but it is none
+    model = nn.ModuleDict(top | {"ln_f": nn.LayerNorm(d), "lm_head": nn.Linear(d, 300, bias=n_layer == 5)})
+    for m in model.modules():
+        if isinstance(m, nn.Embedding):
+            nn.init.normal_(m.weight, 0.1, 0.3)  # trained before: whoever scales what is there gets something else
     return shaken(model, seed)
 
 
 def gpt_parts(submission, n_layer, seed):
     model = gpt(n_layer, seed)
-    norms, others = norm_state(model), other_state(model, (nn.Linear, nn.Embedding))
-    free, patch = numbers(model["tables"]["scale"]), numbers(model["stem"]["patch"].weight)
     returned = submission.gpt2_init(model, n_layer)
-    named = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Embedding))]
-    weights = {name: numbers(m.weight) for name, m in named}
-    arrays_ = list(weights.values())
     return {
+        "state": state_of(model),
         "returns the model": returned is model,
-        "weights": {name: statistics(w) for name, w in weights.items()},
-        "equal": any(a.shape == b.shape and np.array_equal(a, b) for i, a in enumerate(arrays_) for b in arrays_[:i]),
-        "biases": max(float(m.bias.detach().abs().max()) for _, m in named if getattr(m, "bias", None) is not None),
-        "norms kept": all(np.array_equal(a, b) for a, b in zip(norms, norm_state(model))),
-        "others kept": same_arrays(others, other_state(model, (nn.Linear, nn.Embedding))),
-        "free parameter kept": np.array_equal(free, numbers(model["tables"]["scale"])),
-        "c_proj convolution alone": np.array_equal(patch, numbers(model["stem"]["patch"].weight)),
-        "trainable": all(p.requires_grad for p in model.parameters()),
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
     }
+
+
+@cache
+def gpt_before(n_layer, seed):
+    with torch.random.fork_rng(devices=[]):
+        model = gpt(n_layer, seed)
+    return state_of(model), dict(model.named_modules())
 
 
 def judge_gpt(projections):
     def accept(s, n_layer, seed):
-        for name, stats in s["weights"].items():
-            is_projection = name.endswith("c_proj")
+        before, modules = gpt_before(n_layer, seed)
+        problem = no_longer_that_model(s, before)
+        if problem:
+            return problem
+        weights = {name: s["state"][f"{name}.weight"] for name, m in modules.items() if isinstance(m, (nn.Linear, nn.Embedding))}
+        for name, w in weights.items():
+            is_projection = name.endswith("c_proj") and isinstance(modules[name], nn.Linear)
             if is_projection != projections:
                 continue
             want = 0.02 / math.sqrt(2 * n_layer) if is_projection else 0.02
             where = f"the weights of {name.rpartition('.')[2]}" if "." in name else f"the weights of {name} at the top"
+            if isinstance(modules[name], nn.Embedding):
+                where = f"the weights of the nn.Embedding called {name.rpartition('.')[2]}"
+            if np.array_equal(w, before[f"{name}.weight"]):
+                bare = isinstance(modules[name], nn.Linear) and modules[name].bias is None
+                return f"{where.capitalize()}{', a layer without a bias,' if bare else ''} are what they were before the call."
+            stats = statistics(w)
             problem = spread_problem(stats, want, where)
-            if not problem and math.prod(stats["shape"]) > 12_000:
+            if not problem and w.size > 12_000:
                 problem = kind_problem(stats, "normal", where)
             if problem:
                 return problem
-        if s["equal"]:
+        if equal_layers(list(weights.values())):
             return "Two layers of equal shape got the same weights."
         return s["returns the model"] or "The function does not return the model that it was given."
 
@@ -2131,16 +2353,23 @@ def judge_gpt(projections):
 
 
 def judge_gpt_rest(s, n_layer, seed):
-    if s["biases"]:
+    before, modules = gpt_before(n_layer, seed)
+    problem = no_longer_that_model(s, before)
+    if problem:
+        return problem
+    if any(s["state"][f"{name}.bias"].any() for name, m in modules.items() if isinstance(m, nn.Linear) and m.bias is not None):
         return "A bias of a linear layer is not 0."
-    if not s["norms kept"]:
-        return "A norm layer was changed."
-    if not s["free parameter kept"]:
+    problem = norms_problem(before, s["state"], modules)
+    if problem:
+        return problem
+    drawn_or_norm = (nn.Linear, nn.Embedding, nn.LayerNorm)
+    kept = [key for key in changed(before, s["state"]) if not isinstance(modules[key.rpartition(".")[0]], drawn_or_norm)]
+    if "tables.scale" in kept:
         return "A parameter that belongs to no nn.Linear and no nn.Embedding was changed."
-    if not s["others kept"]:
-        named = s["c_proj convolution alone"]
+    if kept:
+        named = "stem.patch.weight" not in kept
         return "A convolution called c_proj was changed; it is no nn.Linear." if named else "Convolutions were changed."
-    return s["trainable"] or "A parameter does not require a gradient any more."
+    return not s["frozen"] or "A parameter does not require a gradient any more."
 
 
 def gpt_init(
@@ -2156,7 +2385,7 @@ def gpt_init(
     return model
 
 
-GPTS = [call(3, 1), call(8, 2), call(1, 3)]
+GPTS = [call(2, 1), call(5, 2), call(1, 3)]
 
 
 @exercise(
@@ -2208,11 +2437,11 @@ class Gpt2Init:
     def no_scaling(model, n_layer):
         return gpt_init(model, n_layer, 0.02)
 
-    @trap("The biases kept torch's random default. GPT-2 starts them at 0.")
+    @trap("The biases of nn.Linear are not 0. Left alone they keep what was there, in a fresh layer random numbers: set them to 0.")
     def biases_left(model, n_layer):
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), bias=lambda b: None)
 
-    @trap("The embeddings kept torch's N(0, 1), fifty times too large. They get N(0, 0.02²) as well.")
+    @trap("The embeddings kept what was there; torch's own N(0, 1) is fifty times too large. They get N(0, 0.02²) as well.")
     def embeddings_left(model, n_layer):
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), embedding=None)
 
@@ -2224,13 +2453,77 @@ class Gpt2Init:
     def variance_as_std(model, n_layer):
         return gpt_init(model, n_layer, 0.02**2 / (2 * n_layer), others=0.02**2, embedding=0.02**2)
 
-    @trap("The norm layers were changed. They stay as they are.")
+    @trap("You reset the norm layers to weight 1 and bias 0. They stay as they are.")
     def norms_zeroed(model, n_layer):
         for m in model.modules():
             if isinstance(m, nn.LayerNorm):
                 nn.init.ones_(m.weight)
                 nn.init.zeros_(m.bias)
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+
+    @trap("You set every bias to 0, also those of the norm layers. Only the biases of nn.Linear are asked for.")
+    def every_bias(model, n_layer):
+        for name, p in model.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(p)
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+
+    @trap("You scaled the embeddings that were there. Draw them anew: N(0, 0.02²), whatever the model held before.")
+    def embeddings_scaled(model, n_layer):
+        for m in model.modules():
+            if isinstance(m, nn.Embedding):
+                m.weight.data *= 0.02
+        return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), embedding=None)
+
+    @trap("You scaled the projections that were there. Draw them anew, with standard deviation 0.02 / sqrt(2 * n_layer).")
+    def projections_scaled(model, n_layer):
+        before = {name: m.weight.detach().clone() for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+        gpt_init(model, n_layer, 0.02)
+        for name, m in model.named_modules():
+            if isinstance(m, nn.Linear) and name.endswith("c_proj"):
+                m.weight.data = before[name] / math.sqrt(2 * n_layer)
+        return model
+
+    @trap(
+        "You went by the parameters' names and dimensions, so what is neither nn.Linear nor nn.Embedding was drawn as well. Ask for the modules' types."
+    )
+    def by_parameters(model, n_layer):
+        gpt_init(model, n_layer, 0.02)
+        for name, p in model.named_parameters():
+            if p.dim() >= 2:
+                nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj.weight") else 0.02)
+        return model
+
+    @trap("An nn.Embedding whose name ends in c_proj is no output projection: only nn.Linear modules get the small spread.")
+    def embedding_as_projection(model, n_layer):
+        gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+        for name, m in model.named_modules():
+            if isinstance(m, nn.Embedding) and name.endswith("c_proj"):
+                nn.init.normal_(m.weight, 0.0, 0.02 / math.sqrt(2 * n_layer))
+        return model
+
+    @trap("Layers without a bias were left out: they kept the weights that they had. The question about the bias is for the bias alone.")
+    def only_with_bias(model, n_layer):
+        for name, m in model.named_modules():
+            if isinstance(m, nn.Embedding):
+                nn.init.normal_(m.weight, 0.0, 0.02)
+            if isinstance(m, nn.Linear) and m.bias is not None:
+                nn.init.normal_(m.weight, 0.0, 0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj") else 0.02)
+                nn.init.zeros_(m.bias)
+        return model
+
+    @trap("The spread is right, the distribution is not: the task asks for normal draws, N(0, 0.02²).")
+    def uniform(model, n_layer):
+        gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
+        for m in model.modules():
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                b = math.sqrt(3) * m.weight.detach().std().item()
+                nn.init.uniform_(m.weight, -b, b)
+        return model
+
+    @trap("You gave the projections 0.005, which fits 8 layers only. The spread depends on n_layer: 0.02 / sqrt(2 * n_layer).")
+    def spread_of_the_example(model, n_layer):
+        return gpt_init(model, n_layer, 0.005)
 
     @trap("You drew every parameter with two or more dimensions. Only nn.Linear and nn.Embedding are asked for: use isinstance.")
     def every_matrix(model, n_layer):
@@ -2251,14 +2544,14 @@ class Gpt2Init:
     def with_the_dot(model, n_layer):
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), is_projection=lambda name: name.endswith(".c_proj"))
 
-    @trap("You drew everything that is called c_proj, whatever its type. Only nn.Linear modules of that name are output projections.")
+    @trap("You changed everything that is called c_proj, whatever its type. Only nn.Linear modules of that name are output projections.")
     def name_alone(model, n_layer):
         for name, p in model.named_parameters():
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * n_layer))
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
 
-    @trap("A layer made with bias=False has m.bias = None, and your code fails on it. Ask first whether there is a bias.")
+    @trap("Your code fails on a layer that has no bias: m.bias is None after bias=False, and nn.Embedding has no such attribute. Ask before you set it.")
     def missing_bias(model, n_layer):
         for m in model.modules():
             if isinstance(m, nn.Linear):
@@ -2295,7 +2588,7 @@ class Gpt2Init:
             for name, m in model.named_modules():
                 if type(m) in (nn.Linear, nn.Embedding):
                     m.weight.copy_(0.02 * torch.randn(m.weight.shape))
-                    if name.split(".")[-1] == "c_proj":
+                    if type(m) is nn.Linear and name.split(".")[-1] == "c_proj":
                         m.weight.div_((2 * n_layer) ** 0.5)
                     if isinstance(m, nn.Linear) and m.bias is not None:
                         m.bias.copy_(torch.zeros_like(m.bias))
@@ -2327,18 +2620,40 @@ def lora_start(submission, weight, bias, x, r, alpha):
     want = base(x).detach()
     torch.manual_seed(1)
     layers_ = [submission.LoRALinear(base, r, alpha) for _ in range(2)]
-    A, B = (matrix(m).detach() for m in (layers_[0].A, layers_[0].B))
     out = layers_[0](x)
     return {
-        "output like the base": torch.equal(out, want),
-        "A has shape": list(A.shape),
-        "B has shape": list(B.shape),
-        "B is zero": not bool(B.any()),
-        "dtype of the base": A.dtype == B.dtype == base.weight.dtype,
-        "A is random": A.unique().numel() > 0.9 * A.numel(),
-        "two adapters have different A": not torch.equal(A, matrix(layers_[1].A)),
-        "output": out,
+        "A": [matrix(layer.A).detach().numpy().copy() for layer in layers_],
+        "B": matrix(layers_[0].B).detach().numpy().copy(),
+        "output": out.detach().numpy().copy(),
+        "bit for bit": torch.equal(out, want),
     }
+
+
+def judge_lora_start(s, weight, bias, x, r, alpha):
+    (A, other), B = s["A"], s["B"]
+    want = F.linear(x, weight, bias).numpy()
+    if A.shape != (r, weight.shape[1]) or B.shape != (weight.shape[0], r):
+        return f"A has shape {A.shape} and B {B.shape}, not {(r, weight.shape[1])} and {(weight.shape[0], r)}."
+    problems = []
+    if str(A.dtype) != str(B.dtype) or str(A.dtype) != str(weight.dtype).removeprefix("torch."):
+        problems.append("A and B have not the dtype of base.weight.")
+    if not A.any():
+        problems.append("A is zero.")
+    elif len(np.unique(A)) == 1:
+        problems.append("A is a constant.")
+    elif equal_rows(A):
+        problems.append("Rows of A are equal.")
+    elif len(np.unique(A)) < 0.9 * A.size or not np.isfinite(A).all():
+        problems.append("Values repeat within A: draw every entry on its own.")
+    elif np.array_equal(A, other):
+        problems.append("Two adapters have the same A.")
+    if B.any():
+        problems.append("B is not zero.")
+    if s["output"].shape != want.shape or not np.allclose(s["output"], want, rtol=1e-5, atol=1e-6):
+        problems.append("The output is not base(x).")
+    elif not s["bit for bit"]:
+        problems.append("The output is base(x) up to rounding only, not bit for bit.")
+    return " ".join(problems) or True
 
 
 def lora_values(submission, weight, bias, x, r, alpha):
@@ -2462,6 +2777,24 @@ class LoRAConstantA(LoRA):
         nn.init.constant_(self.A, 0.01)
 
 
+class LoRAEqualRows(LoRA):
+    def __init__(self, base, r, alpha):
+        super().__init__(base, r, alpha)
+        self.A = nn.Parameter(self.A.detach()[:1].repeat(r, 1))
+
+
+class LoRASinglePrecision(LoRA):
+    def __init__(self, base, r, alpha):
+        super().__init__(base, r, alpha)
+        self.A = nn.Parameter(self.A.detach().float())
+        self.B = nn.Parameter(self.B.detach().float())
+
+
+class LoRACasts(LoRASinglePrecision):
+    def forward(self, x):
+        return self.base(x) + (self.scale() * (x.float() @ self.A.T @ self.B.T)).to(x.dtype)
+
+
 class LoRADetached(LoRA):
     def forward(self, x):
         with torch.no_grad():
@@ -2483,13 +2816,6 @@ class LoRAFrozenA(LoRA):
     def __init__(self, base, r, alpha):
         super().__init__(base, r, alpha)
         self.A.requires_grad_(False)
-
-
-class LoRASinglePrecision(LoRA):
-    def __init__(self, base, r, alpha):
-        super().__init__(base, r, alpha)
-        self.A = nn.Parameter(self.A.detach().float())
-        self.B = nn.Parameter(self.B.detach().float())
 
 
 class LoRABaseWithoutGraph(LoRA):
@@ -2575,12 +2901,12 @@ class LoraLinear:
     probe = lora_values
 
     cases = {
-        "no-op at the start": group([call(*c) for c in LORAS], probe=lora_start),
+        "no-op at the start": group([call(*c) for c in LORAS], probe=lora_start, accept=judge_lora_start),
         "values": [call(*c) for c in LORAS],
         "training": group([call(*c) for c in LORAS], probe=lora_training),
     }
 
-    both_random = trap("A and B are both random: the pretrained function is disturbed before the first step. B must start at 0.")(
+    both_random = trap("B is not zero, so the pretrained function is disturbed before the first step. A is random, B starts at exactly 0.")(
         LoRABothRandom
     )
     both_zero = trap("A and B are both zero: dL/dB needs A and dL/dA needs B, so neither ever moves. Exactly one may be zero.")(
@@ -2595,6 +2921,8 @@ class LoraLinear:
     root_scale = trap("alpha / sqrt(r) is a later variant (rsLoRA). The task asks for alpha / r.")(LoRARootScale)
     replaces = trap("The update replaces the base output, so the layer starts at 0. Add it to base(x).")(LoRAReplaces)
     constant_a = trap("A is a constant: all r rows are copies and stay copies, which makes the rank 1. Draw A at random.")(LoRAConstantA)
+    equal_rows_of_a = trap("The r rows of A are copies of one draw, which makes the rank 1. Draw the whole (r, in) matrix.")(LoRAEqualRows)
+    casts = trap("A and B are float32 whatever the base is. Give them the dtype of base.weight.")(LoRACasts)
     detached = trap("The update is computed without gradients, so A and B never learn.")(LoRADetached)
 
     turned = trap("A and B are stored the other way round. The task has A as (r, in) and B as (out, r), like torch weights.")(LoRATurned)
@@ -2678,6 +3006,7 @@ class TestInit:
         "Xavier": lambda fan_out, fan_in, seed: standard(fan_out, fan_in, seed) * math.sqrt(2 / (fan_in + fan_out)),
         "all positive": lambda fan_out, fan_in, seed: np.random.default_rng(seed).uniform(0, math.sqrt(24 / fan_in), (fan_out, fan_in)),
         "equal rows": lambda fan_out, fan_in, seed: np.tile(standard(1, fan_in, seed) * math.sqrt(2 / fan_in), (fan_out, 1)),
+        "units in pairs": lambda fan_out, fan_in, seed: he_draws(fan_out, fan_in, seed)[np.arange(fan_out) % max(1, fan_out // 2)],
         "seed ignored": lambda fan_out, fan_in, seed: standard(fan_out, fan_in, 0) * math.sqrt(2 / fan_in),
         "not repeatable": lambda fan_out, fan_in, seed: np.random.randn(fan_out, fan_in) * math.sqrt(2 / fan_in),
     }
@@ -2711,6 +3040,14 @@ class TestInit:
     @trap("The size is checked, the differences are not: all units may be copies of one.")
     def no_rows(init):
         check_statistics(init, rows=False)
+
+    @trap(
+        "An initializer in which only some units are copies gets through. Compare all rows with each other, for example by len(np.unique(w, axis=0))."
+    )
+    def two_rows(init):
+        check_statistics(init, rows=False)
+        w = init(200, 300, 3)
+        assert not np.array_equal(w[0], w[1])
 
     @trap("The seed is never varied: an initializer that ignores it passes.")
     def one_seed(init):
@@ -2749,5 +3086,5 @@ class TestInit:
         assert 1.3 < z.std() < 1.53, "second moment of the sums"
         assert abs(z.mean(axis=1)).max() < 1
         assert abs(np.mean(w)) < 0.1 * np.std(w)
-        assert np.std(w[0] - w[1]) > 0
+        assert all(np.std(w[i] - w[:i], axis=1).min() > 0 for i in range(1, 900, 7)) and len({r.tobytes() for r in w}) == 900
         assert np.abs(w - init(900, 600, 1)).max() == 0 < np.abs(w - init(900, 600, 2)).max()

@@ -243,8 +243,8 @@ assert abs(gain(lambda z: 3 * z) - 1 / 3) < 0.004, "the gain undoes a factor"
 # tanh net gain 1 lets the standard deviation sink to 0.13; with 5/3 it stays at 0.65. Both train. Say which one you mean.
 #
 # And He is only *close* for GELU ($\mathbb E[\phi^2]=0.425$, gain 1.53) and SiLU (0.356, gain 1.68). Neither scales like ReLU does: halve the input and the output shrinks by more than half.
-# So no gain holds them steady. In a 30-layer net without norm layers He lets the activations sink to about 0.01 (GELU) and 0.0001 (SiLU), and the matched gains blow them up to
-# about 10 (GELU) and somewhere between 50 and 100 (SiLU; it depends on width and draw). With norm layers or a handful of layers none of this shows, which is why He is good enough in practice. Look again at the first demo with SiLU.
+# So no gain holds them steady. In a 30-layer net without norm layers He lets the activations sink, to a few thousandths in most draws (GELU) and about 0.0001 (SiLU), and the matched gains blow
+# them up to between 3 and 20 (GELU) and between 40 and 200 (SiLU), depending on width and draw. With norm layers or a handful of layers none of this shows, which is why He is good enough in practice. Look again at the first demo with SiLU.
 #
 # ### Exercise initialization.xavier-he · difficulty 2 of 5 · 15 min · 3 points
 #
@@ -408,8 +408,8 @@ explore(
 )
 
 # %% [markdown]
-# **What to see.** The overall number settles at 0.02, because the random biases feed every layer anew. Across the samples, unit by unit, the spread falls to $10^{-12}$: every input gives the same output. **Try** a depth of 6: there the damage is
-# mild, and this is why nobody notices it in shallow nets.
+# **What to see.** The overall number settles at 0.02, because the random biases feed every layer anew. Across the samples, unit by unit, the spread falls to $10^{-12}$: every input gives the same output. **Try** a depth of 6: the samples still
+# differ by 0.002, enough to train with, and this is why nobody notices it in shallow nets.
 #
 # So override it. In torch: `nn.init.kaiming_normal_(w, nonlinearity="relu")` for ReLU, `nn.init.xavier_uniform_(w)` for tanh, `nn.init.zeros_(b)`.
 #
@@ -568,6 +568,7 @@ print(f"   scaled by 1/sqrt(100): {demos.stream(100, branch_std=0.1)[-1]:.2f},  
 #
 # - Blocks have the class `RB` of the set-up cell: `branch` is an `nn.Sequential` of conv, bn, relu, conv, bn, and the output is `x + branch(x)`.
 # - The model is a block itself or holds blocks at any depth of nesting, beside other layers, among them BatchNorms that belong to no block.
+#   The `bias` (β) of the last BatchNorm of each branch is 0 already; nothing else need be at its default.
 # - After the call every block returns its input bit for bit. The only thing that changed is the `weight` (γ) of the **last** BatchNorm of each branch, now 0.
 #   Exactly 0: a tiny number is not enough, even where rounding hides it.
 # - Nothing else is touched: no other parameter, no running statistics, not the training mode. Everything still requires gradients.
@@ -605,7 +606,8 @@ assert net[1].branch[-1].weight.grad.abs().sum() > 0, "the last gamma must be ab
 # Write `gpt2_init(model, n_layer)`, in place; return that same model.
 #
 # - Weights of every `nn.Linear` and `nn.Embedding`: $N(0, 0.02^2)$, each with draws of its own.
-# - Except the output projections, the `nn.Linear` modules whose name *ends* in `c_proj` (such as `h.0.attn.c_proj`; `c_proj` at the top; `c_proj_gate` is none): standard deviation $0.02/\sqrt{2\,n_{layer}}$.
+# - Except the output projections, the `nn.Linear` modules whose name *ends* in `c_proj` (such as `h.0.attn.c_proj`; `c_proj` at the top; `c_proj_gate` is none, nor is an `nn.Embedding` of that name): standard deviation $0.02/\sqrt{2\,n_{layer}}$.
+# - The layers need not hold torch's defaults before the call.
 # - Biases of all linear layers 0, where there are any. Everything else keeps its values: `nn.LayerNorm`, convolutions (also one that is called `c_proj`), parameters that belong to no such layer. All parameters still require gradients.
 #
 # With 8 layers the projections get standard deviation 0.005.
@@ -619,11 +621,12 @@ def gpt2_init(model: nn.Module, n_layer: int) -> nn.Module:
     """GPT-2's weights, with smaller projections into the residual stream; in place."""
     ### BEGIN SOLUTION
     for name, m in model.named_modules():
-        if isinstance(m, nn.Linear | nn.Embedding):
-            std = 0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj") else 0.02
-            nn.init.normal_(m.weight, mean=0.0, std=std)
-        if isinstance(m, nn.Linear) and m.bias is not None:
-            nn.init.zeros_(m.bias)
+        if isinstance(m, nn.Embedding):
+            nn.init.normal_(m.weight, std=0.02)
+        if isinstance(m, nn.Linear):
+            nn.init.normal_(m.weight, std=0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj") else 0.02)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
     return model
     ### END SOLUTION
 
@@ -860,12 +863,13 @@ assert np.isclose(init_scale(10, 64, "xavier_uniform"), 0.284747, rtol=1e-4), "s
 #
 # - `init(fan_out, fan_in, seed)` returns a NumPy array `(fan_out, fan_in)`. `seed` is a non-negative integer.
 # - A right one: independent draws with mean 0 and variance $2/n_{in}$, normal *or* uniform, from *any* generator; the same seed gives the same weights, another seed others.
-# - Your check may call it as often as it likes. It will meet right ones of four kinds and wrong ones with a wrong scale, a shifted mean, copies among the units, or a misused seed. Rejecting a right one costs as much as missing a wrong one.
+# - Your check may call it several times, but must be light: it is tried on about twenty implementations, and all of them together have 20 seconds.
+# - It will meet right ones of four kinds and wrong ones with a wrong scale, a shifted mean, copies among the units (all of them, or some), or a misused seed. Rejecting a right one costs as much as missing a wrong one.
 #
 # An initializer that returns `np.zeros((fan_out, fan_in))` must be rejected.
 #
 # <details><summary>Hint 1</summary>List what a right one promises, sentence by sentence. Each is one assert.</details>
-# <details><summary>Hint 2</summary>A large matrix that is not square; ratios rather than differences; compare two rows, two seeds, two calls.</details>
+# <details><summary>Hint 2</summary>A large matrix that is not square; ratios rather than differences; compare all rows with each other, two seeds, two calls.</details>
 
 
 # %% exercise="initialization.test-init" points=3

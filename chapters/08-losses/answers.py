@@ -36,6 +36,10 @@ def _softmax(z):
     return np.exp(_log_softmax(z))
 
 
+def _unshifted_log_softmax(z):
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
 def _picked(log_p, targets):
     return log_p[np.arange(len(targets)), targets]
 
@@ -262,6 +266,13 @@ class NoiseNll:
                 return _noise_nll(y, mu, scale, "gaussian")
             return (y - mu) ** 2 / scale + np.log(2 * scale)
 
+    @trap("scale is b itself, not the standard deviation of the Laplace distribution, which is b·√2: the formula has no √2.")
+    class laplace_scale_as_deviation:
+        best_constant = _best
+
+        def noise_nll(y, mu, scale, kind):
+            return _noise_nll(y, mu, scale / math.sqrt(2) if kind == "laplace" else scale, kind)
+
     @right("the density first, element by element")
     class density_loop:
         def noise_nll(y, mu, scale, kind):
@@ -412,6 +423,12 @@ class HuberAndGrad:
         c = np.clip(e, -delta, delta)
         return c * (e - c / 2), c / e.size
 
+    @trap("Each element has its own branch: choose with np.where, element by element. You chose one branch for the whole array.")
+    def one_branch_for_all(pred, target, delta=1.0):
+        e = pred - target
+        a = np.abs(e)
+        return float((e**2 / 2 if a.max() <= delta else delta * a - delta**2 / 2).mean()), np.clip(e, -delta, delta) / e.size
+
     @right("one clipped error does both")
     def clipped(pred, target, delta=1.0):
         e = pred - target
@@ -529,6 +546,22 @@ class ExpectedInitLoss:
     @trap("With log priors as logits the probabilities ARE the priors. You put the priors themselves through a softmax.")
     def softmax_of_priors(priors):
         return math.log(len(priors)), float(-(priors * np.log(np.exp(priors) / np.exp(priors).sum())).sum())
+
+    @trap("The entropy is in bits, the first value in nats. Use the natural logarithm for both.")
+    def entropy_in_bits(priors):
+        return math.log(len(priors)), _entropy(priors) / math.log(2)
+
+    @trap("An epsilon in the log shifts the value, most for many rare classes. Select the positive priors instead.")
+    def epsilon_in_the_log(priors):
+        return math.log(len(priors)), float(-(priors * np.log(priors + 1e-8)).sum())
+
+    @trap("C independent sigmoids would cost C·ln 2. Here one softmax shares the probability: 1/C for each class, so ln C.")
+    def sigmoid_for_each(priors):
+        return len(priors) * math.log(2), _entropy(priors)
+
+    @trap("ln 2 is the first loss for two classes. For C classes it is ln C.")
+    def always_two_classes(priors):
+        return math.log(2), _entropy(priors)
 
     @right("loop")
     def loop(priors):
@@ -739,6 +772,31 @@ class BatchSoftmax:
     def decision(z):
         return np.eye(z.shape[1])[z.argmax(axis=1)]
 
+    @trap("An epsilon in the denominator changes every value: the rows no longer sum to 1. After the shift the sum is at least 1, so nothing needs protection.")
+    def epsilon_in_the_sum(z):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / (e.sum(axis=1, keepdims=True) + 1e-9)
+
+    @trap("inf/inf is nan, and nan_to_num puts some number there: finite and wrong. Shift by the row maximum, and nothing overflows.")
+    def nan_replaced(z):
+        with np.errstate(all="ignore"):
+            return np.nan_to_num(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))
+
+    @trap("inf/inf is nan, and nan_to_num puts some number there: finite and wrong. Shift by the row maximum, and nothing overflows.")
+    def nan_replaced_by_one(z):
+        with np.errstate(all="ignore"):
+            return np.nan_to_num(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), nan=1.0)
+
+    @trap("A sigmoid of each score, rescaled to sum 1, is no softmax: softmax needs e^z, not σ(z).")
+    def rescaled_sigmoids(z):
+        e = _sigmoid(z)
+        return e / e.sum(axis=1, keepdims=True)
+
+    @trap("float32 carries about 7 digits. The task asks for 12: keep the float64 of the input.")
+    def in_single_precision(z):
+        e = np.exp((z - z.max(axis=1, keepdims=True)).astype(np.float32))
+        return e / e.sum(axis=1, keepdims=True)
+
     @right("row by row")
     def row_by_row(z):
         out = np.zeros(z.shape)
@@ -903,6 +961,22 @@ class BceWithLogits:
         terms = [pos_weight * t * math.log(1 + math.exp(-u)) + (1 - t) * math.log(1 + math.exp(u)) for u, t in zip(z.ravel(), y.ravel())]
         return sum(terms) / len(terms)
 
+    @trap("An epsilon inside the log caps the loss and shifts every value. From the logits no epsilon is needed.")
+    def tiny_epsilon(z, y, pos_weight=1.0):
+        p = _sigmoid(z)
+        return float(-(pos_weight * y * np.log(p + 1e-12) + (1 - y) * np.log(1 - p + 1e-12)).mean())
+
+    @trap("np.where computes both branches and chooses afterwards, so exp overflows in the one that you drop. Only exp(−|z|) is safe for all z.")
+    def both_branches_computed(z, y, pos_weight=1.0):
+        def softplus(u):
+            return np.where(u > 30, u, np.log(1 + np.exp(u)))
+
+        return float((pos_weight * y * softplus(-z) + (1 - y) * softplus(z)).mean())
+
+    @trap("pos_weight multiplies y·softplus(−z) of every element. A target of 0.3 has a positive term too; you weight those with y = 1 only.")
+    def weight_on_ones_only(z, y, pos_weight=1.0):
+        return float((np.where(y == 1, pos_weight, 1.0) * y * _softplus(-z) + (1 - y) * _softplus(z)).mean())
+
     @right("logaddexp")
     def with_logaddexp(z, y, pos_weight=1.0):
         return np.mean(pos_weight * y * np.logaddexp(0, -z) + (1 - y) * np.logaddexp(0, z))
@@ -987,12 +1061,12 @@ class SoftmaxCe:
         p = _softmax(z)
         return float(-np.log(_picked(p, y)).mean()), _ce_grad(z, y)
 
-    @trap("Adding an epsilon caps the loss (1e−7: at 16.1) just where it should grow. Use log-sum-exp: no epsilon is needed.")
+    @trap("An epsilon in the log, or clipped probabilities, cap the loss (1e−7: at 16.1) just where it should grow. Use log-sum-exp: it needs neither.")
     def epsilon_in_the_log(z, y):
         p = _softmax(z)
         return float(-np.log(_picked(p, y) + 1e-7).mean()), _ce_grad(z, y)
 
-    @trap("Clipping the probabilities caps the loss. The log-sum-exp form is finite for every finite logit.")
+    @trap("Clipping the probabilities, or adding an epsilon to them, caps the loss. The log-sum-exp form is finite for every finite logit.")
     def probabilities_clipped(z, y):
         p = np.clip(_softmax(z), 1e-12, 1)
         return float(-np.log(_picked(p, y)).mean()), _ce_grad(z, y)
@@ -1093,6 +1167,29 @@ class SoftmaxCe:
         p = np.array([[math.exp(v) / sum(math.exp(u) for u in row) for v in row] for row in z])
         return -sum(math.log(p[i, t]) for i, t in enumerate(y)) / len(y), (p - _one_hot(y, z.shape[1])) / len(y)
 
+    @trap("exp overflows for large logits: subtract the row maximum first. Loss and gradient stay the same.")
+    def no_shift_in_the_log(z, y):
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        return float(-_picked(log_p, y).mean()), (np.exp(log_p) - _one_hot(y, z.shape[1])) / len(y)
+
+    @trap("grad[:, y] −= 1 subtracts in every row, at the labels of all examples. Pair rows and labels: grad[np.arange(B), y].")
+    def one_hot_in_all_rows(z, y):
+        grad = _softmax(z)
+        grad[:, y] -= 1
+        return _ce(z, y), grad / len(y)
+
+    @trap("The shift by the row maximum cancels in the loss, so it cancels in the gradient: there is no term at the maximum.")
+    def shift_differentiated(z, y):
+        return _ce(z, y), _ce_grad(z, y) - _one_hot(z.argmax(axis=1), z.shape[1]) / len(y)
+
+    @trap("The shift by the row maximum cancels in the loss, so it cancels in the gradient: there is no term at the maximum.")
+    def outer_shift_differentiated(z, y):
+        return _ce(z, y), _ce_grad(z, y) + _one_hot(z.argmax(axis=1), z.shape[1]) / len(y)
+
+    @trap("Clipping the logits changes the loss: differences beyond the bound are lost. Shift, do not clip.")
+    def logits_clipped(z, y):
+        return _ce(np.clip(z, -500, 500), y), _ce_grad(np.clip(z, -500, 500), y)
+
     @right("loops")
     def loops(z, y):
         total, grad = 0.0, np.zeros(z.shape)
@@ -1172,7 +1269,7 @@ class LogitGradients:
         "large logits, CE": group(
             [call(_FAR, _FAR_Y), call(np.array([[1000.0, -1000.0], [-1000.0, -999.0]]), np.array([1, 0])), call(np.array([[0.0, 1000.0, 1000.0]]), np.array([2]))], probe=_only_ce
         ),
-        "large logits, squared": group([call(_Z, np.ones(10)), call(_Z, np.zeros(10)), call(np.array([-1000.0, 2.0]), np.array([0.5, 0.0])), call(np.array([1000.0, -2.0]), np.array([0.0, 1.0]))], probe=_only_mse),
+        "large logits, squared": group([call(_Z, np.ones(10)), call(_Z, np.zeros(10)), call(np.array([-31.0, -40.0]), np.ones(2)), call(np.array([31.0, -35.0]), np.zeros(2)), call(np.array([-1000.0, 2.0]), np.array([0.5, 0.0])), call(np.array([1000.0, -2.0]), np.array([0.0, 1.0]))], probe=_only_mse, atol=1e-15),
     }
 
     ce_not_divided = trap("p − y is per example. The mean over the batch brings 1/N, and yours is too large by N.")(_gradients(ce=lambda z, y: _ce_grad(z, y) * len(y)))
@@ -1232,6 +1329,10 @@ class LogitGradients:
             s = 1 / (1 + np.exp(-z))
             return 2 * (s - y) * s * (1 - s)
 
+    mse_sigmoid_of_the_size = trap("1/(1 + e^(−|z|)) is the sigmoid of |z|. Where z is negative, σ(z) is e^(−|z|)/(1 + e^(−|z|)).")(
+        _gradients(mse=lambda z, y: _mse_grad(z, y) + 2 * (_sigmoid(np.abs(z)) - _sigmoid(z)) * _sigmoid(np.abs(z)) * _sigmoid(-np.abs(z)))
+    )
+
     @trap("e^z/(1 + e^z) is inf/inf at z = 1000. Use exp(−|z|), or branch on the sign of z.")
     class mse_overflows_to_the_right:
         ce_logit_grad = _ce_grad
@@ -1250,6 +1351,19 @@ class LogitGradients:
     mse_summed = trap("One derivative for each element was asked for, not their sum or mean.")(_gradients(mse=lambda z, y: _mse_grad(z, y).sum()))
     both_not_finished = trap("Neither is finished: the mean over the batch divides the first by N, and the second needs the factor σ'(z) = s(1−s).")(
         _gradients(lambda z, y: _ce_grad(z, y) * len(y), lambda z, y: 2 * (_sigmoid(z) - y))
+    )
+
+    ce_one_hot_in_all_rows = trap("p[:, targets] −= 1 subtracts in every row, at the labels of all examples. Pair rows and labels: p[np.arange(N), targets].")(
+        _gradients(ce=lambda z, y: (_softmax(z) - np.bincount(y, minlength=z.shape[1]).clip(0, 1)) / len(y))
+    )
+    ce_with_slope = trap("The factor p(1−p) belongs to squared error. In cross-entropy the 1/p of the log cancels it: p − y is all.")(
+        _gradients(ce=lambda z, y: _ce_grad(z, y) * _softmax(z) * (1 - _softmax(z)))
+    )
+    mse_clipped = trap("Clipping z changes the derivative: beyond the bound it no longer shrinks. Write the sigmoid with exp(−|z|), and nothing overflows.")(
+        _gradients(mse=lambda z, y: _mse_grad(np.clip(z, -30, 30), y))
+    )
+    mse_clipped_early = trap("Clipping z changes the derivative: beyond the bound it no longer shrinks. Write the sigmoid with exp(−|z|), and nothing overflows.")(
+        _gradients(mse=lambda z, y: _mse_grad(np.clip(z, -15, 15), y))
     )
 
     @right("tanh and the log")
@@ -1368,10 +1482,23 @@ class SmoothTargets:
         out[:, labels] = 1 - eps + eps / n_classes
         return out
 
-    @trap("Rescaling the rows afterwards gives another ε: (1 + ε/K)/(1 + ε) at the true class. Mix with weights 1 − ε and ε.")
+    @trap("Dividing the rows by their sums afterwards gives another ε than the one asked for. Mix with weights 1 − ε and ε.")
+    def eps_added_then_renormalised(labels, n_classes, eps=0.1):
+        out = np.eye(n_classes)[labels] + eps
+        return out / out.sum(axis=1, keepdims=True)
+
+    @trap("Dividing the rows by their sums afterwards gives another ε than the one asked for. Mix with weights 1 − ε and ε.")
     def renormalised(labels, n_classes, eps=0.1):
         out = np.eye(n_classes)[labels] + eps / n_classes
         return out / out.sum(axis=1, keepdims=True)
+
+    @trap("The one-hot vector is scaled, but the uniform share ε/K is missing: the rows sum to 1 − ε.")
+    def share_missing(labels, n_classes, eps=0.1):
+        return (1 - eps) * np.eye(n_classes)[labels]
+
+    @trap("The task asks for float64. Yours were rounded to float32 on the way, or are float32.")
+    def in_single_precision(labels, n_classes, eps=0.1):
+        return ((1 - eps) * np.eye(n_classes)[labels] + eps / n_classes).astype(np.float32)
 
     @right("loops")
     def loops(labels, n_classes, eps=0.1):
@@ -1411,7 +1538,7 @@ class SigmoidFocal:
     def reference(z, y, gamma=2.0, alpha=0.25):
         z, y = _t(z), _t(y)
         u = torch.where(y == 1, z, -z)
-        loss = torch.sigmoid(-u) ** gamma * F.binary_cross_entropy_with_logits(z, y, reduction="none")
+        loss = torch.sigmoid(-u) ** gamma * torch.logaddexp(torch.zeros_like(u), -u)
         return loss if alpha is None else loss * torch.where(y == 1, alpha, 1 - alpha)
 
     cases = {
@@ -1426,6 +1553,8 @@ class SigmoidFocal:
             call(_FZ, _FY, gamma=0.0, alpha=0.75),
             call(_FZ, _FY, gamma=1.5, alpha=0.9),
             call(_FZ, _FY, 0.0),
+            call(_FZ, _FY, alpha=0.0),
+            call(_FZ, _FY, 0.5, alpha=1.0),
             _focal_call([(6,), (2, 3)], 5, gamma=_GAMMAS, alpha=st.sampled_from([0.1, 0.25, 0.75])),
         ],
         "stability": [
@@ -1487,7 +1616,7 @@ class SigmoidFocal:
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
         return -a * (1 - pt) ** gamma * np.log(pt)
 
-    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
     def clipped(z, y, gamma=2.0, alpha=0.25):
         p = np.clip(_sigmoid(z), 1e-7, 1 - 1e-7)
         pt = np.where(y == 1, p, 1 - p)
@@ -1515,12 +1644,12 @@ class SigmoidFocal:
     def summed(z, y, gamma=2.0, alpha=0.25):
         return _focal(z, y, gamma, alpha).sum()
 
-    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
     def log_with_epsilon(z, y, gamma=2.0, alpha=0.25):
         pt = _sigmoid(np.where(y == 1, z, -z))
         return _focal(z, y, gamma, alpha) / _softplus(-np.where(y == 1, z, -z)).clip(1e-300) * -np.log(pt + 1e-8)
 
-    @trap("Clipping the probability caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
     def p_t_clipped(z, y, gamma=2.0, alpha=0.25):
         pt = _sigmoid(np.where(y == 1, z, -z))
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
@@ -1538,6 +1667,18 @@ class SigmoidFocal:
     def power_inside(z, y, gamma=2.0, alpha=0.25):
         u = np.where(y == 1, z, -z)
         return _focal(z, y, 0.0, alpha) * (1 - _sigmoid(u) ** gamma)
+
+    @trap("An alpha of 0 is a weight, not a missing one: `if alpha` takes it for None. Ask whether `alpha is None`.")
+    def zero_taken_for_none(z, y, gamma=2.0, alpha=0.25):
+        return _focal(z, y, gamma, alpha or None)
+
+    @trap("The focal factor applies to both classes: an easy negative, p near 0, is turned down by p^γ. Your negatives have no factor.")
+    def factor_for_positives_only(z, y, gamma=2.0, alpha=0.25):
+        return np.where(y == 1, _focal(z, y, gamma, alpha), _focal(z, y, 0.0, alpha))
+
+    @trap("gamma may be a fraction: 0.5 is a square root. You rounded it to an integer.")
+    def whole_gamma_only(z, y, gamma=2.0, alpha=0.25):
+        return _focal(z, y, int(gamma), alpha)
 
     @right("torchvision's form")
     def as_torchvision(z, y, gamma=2.0, alpha=0.25):
@@ -1755,7 +1896,7 @@ class SoftDiceCe:
             p = 1 / (1 + np.exp(-logits))
             return float(-(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()) + _dice(p, masks, smooth)
 
-    @trap("Clipping the probabilities before the log caps the cross-entropy: a pixel at logit 1000 with mask 0 costs 1000.")
+    @trap("Clipping the probabilities before the log, or an epsilon in it, caps the cross-entropy: a pixel at logit 1000 with mask 0 costs 1000.")
     class clipped:
         soft_dice_loss = _dice
 
@@ -1780,6 +1921,10 @@ class SoftDiceCe:
 
         def dice_bce_loss(logits, masks, smooth=1.0):
             return _pixel_bce(logits, masks) + _dice(1 / (1 + np.exp(-logits)), masks, smooth)
+
+    ratio_of_means = trap("A mean of ratios is not the ratio of the means: compute the Dice of each sample, then average.")(
+        _both(lambda probs, masks, smooth=1.0: float(1 - (2 * (probs * masks).sum((1, 2)).mean() + smooth) / ((probs + masks).sum((1, 2)).mean() + smooth)))
+    )
 
     @right("sample by sample")
     class sample_by_sample:
@@ -1829,8 +1974,9 @@ _KL_ZEROS = [
     call(np.array([0.0, 0.3, 0.7]), np.array([0.2, 0.3, 0.5])),
     call(np.array([0.0, 0.4, 0.6]), np.array([0.0, 0.7, 0.3])),
     call(np.array([0.0, 0.9, 0.0, 0.1]), np.array([0.25, 0.25, 0.25, 0.25])),
+    call(np.array([1e-7, 1 - 1e-7]), np.array([1e-300, 1.0])),
 ]
-_KL_INFINITE = [call(_HALVES, np.array([1.0, 0.0])), call(np.array([0.1, 0.2, 0.7]), np.array([0.0, 0.5, 0.5])), call(np.array([0.0, 0.5, 0.5]), np.array([0.5, 0.5, 0.0]))]
+_KL_INFINITE = [call(_HALVES, np.array([1.0, 0.0])), call(np.array([0.1, 0.2, 0.7]), np.array([0.0, 0.5, 0.5])), call(np.array([0.0, 0.5, 0.5]), np.array([0.5, 0.5, 0.0])), call(np.array([1e-13, 1.0]), np.array([0.0, 1.0]))]
 
 
 @exercise("bank.kl", names="kl_divergence", covers=["bank.tq18", "losses.kl"], forbid=["torch", "scipy"])
@@ -1892,7 +2038,7 @@ class KlDivergence:
     def epsilon(p, q, base=math.e):
         return float((p * np.log((p + 1e-10) / (q + 1e-10))).sum() / math.log(base))
 
-    @trap("Clipping the probabilities makes an impossible outcome merely expensive. The task asks for inf there.")
+    @trap("Clipping the probabilities, or adding an epsilon to them, makes an impossible outcome merely expensive. The task asks for inf there.")
     def clipped(p, q, base=math.e):
         p, q = np.clip(p, 1e-12, 1), np.clip(q, 1e-12, 1)
         return float((p * np.log(p / q)).sum() / math.log(base))
@@ -1923,18 +2069,18 @@ class KlDivergence:
     def symmetric(p, q, base=math.e):
         return 0.5 * (_kl(p, q, base) + _kl(q, p, base))
 
-    @trap("The terms keep their sign; only the sum is never negative. No absolute value.")
+    @trap("Some terms of the sum are negative, and they belong to it: only the whole is never negative. You cut them off at 0.")
     def negative_terms_dropped(p, q, base=math.e):
         used = p > 0
         if (q[used] == 0).any():
             return math.inf
         return float(np.maximum(p[used] * np.log(p[used] / q[used]), 0).sum() / math.log(base))
 
-    @trap("Choosing afterwards (np.where, nansum) comes too late: log(0) and the division have been computed for all entries and warned. Select the outcomes with p > 0 first.")
+    @trap("The logarithm and the division were computed for all entries, also where p is 0, and warned. Choosing afterwards (np.where, nansum) is too late: select the outcomes with p > 0 first.")
     def nan_swallowed(p, q, base=math.e):
         return float(np.nansum(p * np.log(p / q)) / math.log(base))
 
-    @trap("Choosing afterwards (np.where, nansum) comes too late: log(0) and the division have been computed for all entries and warned. Select the outcomes with p > 0 first.")
+    @trap("The logarithm and the division were computed for all entries, also where p is 0, and warned. Choosing afterwards (np.where, nansum) is too late: select the outcomes with p > 0 first.")
     def where_after_the_log(p, q, base=math.e):
         return float(np.where(p > 0, p * np.log(p / q), 0).sum() / math.log(base))
 
@@ -1948,6 +2094,35 @@ class KlDivergence:
         if (q[used] == 0).any():
             return math.inf
         return float((q[used] * np.log(p[used] / q[used])).sum() / math.log(base))
+
+    @trap("A small probability is not 0: an outcome with p = 1e−7 counts, and costs inf if q rules it out. Compare with 0 exactly.")
+    def small_taken_for_zero(p, q, base=math.e):
+        used = p > 1e-6
+        return math.inf if (q[used] == 0).any() else _kl(np.where(used, p, 0), q, base)
+
+    @trap("A small probability is not 0: an outcome with p = 1e−7 counts, and costs inf if q rules it out. Compare with 0 exactly.")
+    def tiny_taken_for_zero(p, q, base=math.e):
+        used = p > 1e-12
+        return math.inf if (q[used] == 0).any() else _kl(np.where(used, p, 0), q, base)
+
+    @trap("A small q is not 0: the outcome is expensive, not impossible. Compare with 0 exactly, not with isclose.")
+    def small_q_taken_for_zero(p, q, base=math.e):
+        used = p > 0
+        return math.inf if np.isclose(q[used], 0).any() else _kl(p, q, base)
+
+    @trap("nan_to_num turns the infinite result into a huge number. The task asks for inf: test for q = 0 < p yourself.")
+    def infinity_replaced(p, q, base=math.e):
+        with np.errstate(all="ignore"):
+            return float(np.nan_to_num(p * np.log(p / q)).sum() / math.log(base))
+
+    @trap("base may be any number above 1: divide by ln(base). Yours is right for e and 2 only.")
+    def two_bases_only(p, q, base=math.e):
+        return _kl(p, q) if base == math.e else _kl(p, q, 2)
+
+    @trap("q stays as it is: after you leave out the outcomes with p = 0, the rest of q need not sum to 1. Do not rescale it.")
+    def q_rescaled(p, q, base=math.e):
+        used = p > 0
+        return _kl(p[used], q[used] / q[used].sum(), base) if (q[used] > 0).all() else math.inf
 
     @right("loop")
     def loop(p, q, base=math.e):
@@ -2092,8 +2267,11 @@ class KlDistillation:
 
     kl_nan_at_zero = trap("Outcomes with p = 0 contribute 0: leave them out of the sum. 0·log(0) is nan.")(_kl_wrong(lambda p, q: _quiet(lambda: float((p * np.log(p / q)).sum()))))
     kl_exchanged = trap("kl_div(p, q) weights with its FIRST argument: Σ p ln(p/q). Yours is KL(q‖p).")(_kl_wrong(lambda p, q: _kl(q, p)))
-    kl_epsilon = trap("An epsilon shifts every value and turns infinity into a number. Treat the zeros by cases.")(
+    kl_epsilon = trap("An epsilon, or clipped probabilities, turn infinity into a number. Treat the zeros by cases.")(
         _kl_wrong(lambda p, q: float((p * np.log((p + 1e-10) / (q + 1e-10))).sum()))
+    )
+    kl_clipped = trap("Clipping the probabilities, or adding an epsilon to them, turns infinity into a number. Treat the zeros by cases.")(
+        _kl_wrong(lambda p, q: float((p * np.log(np.clip(p, 1e-12, 1) / np.clip(q, 1e-12, 1))).sum()))
     )
     kl_skips_zeros_of_q = trap("Where q = 0 and p > 0 the divergence is infinite; you left that outcome out.")(
         _kl_wrong(lambda p, q: float((p * np.log(np.where((p > 0) & (q > 0), p, 1) / np.where((p > 0) & (q > 0), q, 1))).sum()))
@@ -2344,6 +2522,28 @@ class TripletInfonce:
         _nces(lambda z1, z2, tau=0.1: float(1 - np.diag(_softmax(_unit(z1) @ _unit(z2).T / tau)).mean()))
     )
 
+    nce_epsilon = trap("An epsilon in the log caps the loss of a query that fails. Compute the log-softmax itself: it needs none.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.log(np.diag(_softmax(_unit(z1) @ _unit(z2).T / tau)) + 1e-12).mean()))
+    )
+    nce_no_shift_in_the_log = trap("exp(s/τ) overflows for small τ: cos/0.0005 is 2000. Subtract each row's maximum first.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_unshifted_log_softmax(_unit(z1) @ _unit(z2).T / tau)).mean()))
+    )
+    nce_one_side_normalised = trap("Both sides are normalised. You divided only z2 by its lengths, so a long query counts more.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(z1 @ _unit(z2).T / tau)).mean()))
+    )
+    nce_own_view = trap("The candidates of z1 are the rows of z2. You compared z1 with itself, and z2 has no effect.")(
+        _nces(lambda z1, z2, tau=0.1: _nce(z1, z1, tau))
+    )
+
+    @trap("The candidates are the rows of z2 only. With the other rows of z1 among them it is SimCLR's NT-Xent loss, with 2N − 1 candidates.")
+    class nce_both_views_as_candidates:
+        triplet_loss = _triplet
+
+        def info_nce(z1, z2, tau=0.1):
+            own = _unit(z1) @ _unit(z1).T
+            np.fill_diagonal(own, -np.inf)
+            return float(-np.diag(_log_softmax(np.hstack([_unit(z1) @ _unit(z2).T, own]) / tau)).mean())
+
     @right("loops")
     class loops:
         def triplet_loss(a, p, n, margin=1.0):
@@ -2465,7 +2665,7 @@ class CeWithLogits:
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(_picked(_softmax(logits), targets))).sum() / w.sum())
 
-    @trap("An epsilon in the log caps the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs none.")
+    @trap("An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither.")
     def epsilon(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(_picked(_softmax(logits), targets) + 1e-12)).sum() / w.sum())
@@ -2510,7 +2710,7 @@ class CeWithLogits:
         w = np.ones(len(targets)) if weight is None else (weight / weight.mean())[targets]
         return float((w * losses).mean())
 
-    @trap("An epsilon in the log caps the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs none.")
+    @trap("An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither.")
     def probabilities_clipped(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(np.clip(_picked(_softmax(logits), targets), 1e-15, 1))).sum() / w.sum())
@@ -2534,6 +2734,31 @@ class CeWithLogits:
             p = np.nan_to_num(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
             w = np.ones(len(targets)) if weight is None else weight[targets]
             return float(-(w * np.log(_picked(p, targets) + 1e-300)).sum() / w.sum())
+
+    no_shift_in_the_log_softmax = trap("log Σ exp(z) without a shift: exp overflows to inf for rows near 1000, and underflows to 0 for rows near −1000. Subtract each row's maximum first.")(
+        _reduced(lambda loss, w, _: (w * loss).sum() / w.sum(), _unshifted_log_softmax)
+    )
+
+    @trap("Clipping the logits changes the loss: differences beyond the bound are lost. Shift, do not clip.")
+    def logits_clipped_late(logits, targets, weight=None):
+        return _weighted_ce(np.clip(logits, -700, 700), targets, weight)
+
+    @trap("A floor under the probability caps the loss, at 691 for 1e−300. Log-sum-exp needs none.")
+    def floor_under_the_probability(logits, targets, weight=None):
+        w = np.ones(len(targets)) if weight is None else weight[targets]
+        return float(-(w * np.log(np.maximum(_picked(_softmax(logits), targets), 1e-300))).sum() / w.sum())
+
+    @trap("nan_to_num replaces what overflowed by some number: the loss is finite and wrong. Shift before exp, and there is no infinity.")
+    def infinities_replaced_late(logits, targets, weight=None):
+        with np.errstate(all="ignore"):
+            p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            losses = np.nan_to_num(-np.log(_picked(p, targets)), nan=0.0, posinf=1e4)
+        w = np.ones(len(targets)) if weight is None else weight[targets]
+        return float((w * losses).sum() / w.sum())
+
+    @trap("float32 carries about 7 digits, and the logits are float64. Keep their precision.")
+    def in_single_precision(logits, targets, weight=None):
+        return _weighted_ce(logits.astype(np.float32), targets, weight)
 
     @right("loop")
     def loop(logits, targets, weight=None):
@@ -2562,47 +2787,25 @@ def _points(seed):
     return centres[y] + 0.3 * torch.randn(200, 6, generator=gen), y
 
 
-def _portrait(out):
-    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (200, 10):
-        return "not a tensor (N, c)"
-    one = torch.ones(())
-    if bool((out >= 0).all()) and torch.allclose(out.sum(1), one.expand(200), atol=1e-4):
-        return "rows of probabilities"
-    if bool((out >= 0).all()) and torch.allclose(out.sum(0), one.expand(10), atol=1e-4):
-        return "columns that sum to 1"
-    if bool(((out >= 0) & (out <= 1)).all()):
-        return "numbers between 0 and 1"
-    if bool((out >= 0).all()):
-        return "numbers that are never negative"
-    if torch.allclose(out.sum(1), one.expand(200), atol=1e-3):
-        return "rows that sum to 1, with negative entries"
-    if torch.allclose(out.exp().sum(0), one.expand(10), atol=1e-4):
-        return "logs of columns that sum to 1"
-    return "logits"
-
-
-def _bend(net):
-    with torch.no_grad():
-        a, b = 2 * torch.randn(16, 6), 2 * torch.randn(16, 6)
-        f = lambda x: net(x)[:, 1:] - net(x)[:, :1]
-        return float((f(a + b) - f(a) - f(b) + f(torch.zeros(16, 6))).norm() / (f(a) - f(b)).norm().clamp(min=1e-12))
+def _numbers(tensors):
+    return [t.detach().clone() for t in tensors]
 
 
 def _train_net(submission, seed):
     torch.set_num_threads(1)  # tiny matrices: threads only get in each other's way
     torch.manual_seed(seed)
     net, (x, y) = submission.Net(6, 24, 10), _points(seed)
-    bend, size = _bend(net), sum(p.numel() for p in net.parameters())
-    first = F.cross_entropy(net(x), y).item()
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(300):
+    first = {"weights": _numbers(net.parameters()), "out": net(x).detach(), "again": net(x).detach(), "few": net(x[:3]).detach()}
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for step in range(100):
         loss = F.cross_entropy(net(x), y)
         optimizer.zero_grad()
         loss.backward()
+        if step == 0:
+            first["slopes"] = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
         optimizer.step()
-    train = net(x).detach()
-    alone = bool(torch.allclose(net(x[:3]).detach(), train[:3], atol=1e-4))
-    return {"alone": alone, "bend": bend, "size": size, "first": first, "last": loss.item(), "looks": _portrait(train), "same": bool(torch.allclose(train, net.eval()(x), atol=1e-5))}
+    last = {"weights": _numbers(net.parameters()), "out": net(x).detach(), "evaluated": net.eval()(x).detach()}
+    return {"first": first, "last": last}
 
 
 def _ask_probabilities(submission, seed):
@@ -2611,35 +2814,115 @@ def _ask_probabilities(submission, seed):
     with torch.no_grad():
         for p in net.parameters():
             p.mul_(2.0)
-        logits, proba = net(x), net.predict_proba(x)
-    return {"logits": _portrait(logits), "looks": _portrait(proba), "wanted": torch.softmax(logits, 1), "twice": torch.softmax(torch.softmax(logits, 1), 1), "got": proba.detach()}
+        return {"weights": _numbers(net.parameters()), "out": net(x), "proba": net.predict_proba(x).detach()}
+
+
+def _layers(tensors):
+    """The four arrays of the two layers in double precision, told apart by their sizes, or None."""
+    by_size = {t.numel(): t.double() for t in map(torch.as_tensor, tensors)}
+    if len(tensors) != 4 or sorted(by_size) != [10, 24, 144, 240]:
+        return None
+    upright = lambda w, shape: w.T if w.shape == shape[::-1] else w.reshape(shape)
+    return [upright(by_size[144], (24, 6)), by_size[24].flatten(), upright(by_size[240], (10, 24)), by_size[10].flatten()]
+
+
+def _logits_of(layers, x, bend=torch.relu):
+    w1, b1, w2, b2 = layers
+    return bend(x.double() @ w1.T + b1) @ w2.T + b2
+
+
+_RESCALED = "the logits, only shifted and scaled in each row"
+
+_FORMS = {
+    "the softmax over the classes": lambda z: torch.softmax(z, 1),
+    "the softmax of the softmax": lambda z: torch.softmax(torch.softmax(z, 1), 1),
+    "the softmax over the batch": lambda z: torch.softmax(z, 0),
+    "one softmax over all entries": lambda z: torch.softmax(z.flatten(), 0).view_as(z),
+    "the log-softmax over the classes": lambda z: torch.log_softmax(z, 1),
+    "the log-softmax over the batch": lambda z: torch.log_softmax(z, 0),
+    "a sigmoid for each class": torch.sigmoid,
+    "the logits cut off at 0": torch.relu,
+    "the logits": lambda z: z,
+    _RESCALED: lambda z: z / z.sum(1, keepdim=True),
+    "the decision": lambda z: F.one_hot(z.argmax(1), z.shape[1]).double(),
+}
+
+
+def _form(out, z):
+    return next((name for name, form in _FORMS.items() if torch.allclose(out, form(z), rtol=1e-4, atol=1e-5)), None)
+
+
+def _rescaled(out, z):
+    """The form of `out` if each row is a straight function of the row's logits."""
+    a, b = (v - v.mean(1, keepdim=True) for v in (out, z))
+    factor = (a * b).sum(1, keepdim=True) / (b * b).sum(1, keepdim=True)
+    return _RESCALED if bool((factor > 0).all()) and torch.allclose(a, b * factor, rtol=1e-4, atol=1e-5) else None
+
+
+def _not_logits(out, layers, x):
+    """What is wrong with `out` as logits for F.cross_entropy, which ignores a constant in each row; None if nothing is."""
+    out, z = torch.as_tensor(out).double(), _logits_of(layers, x)
+    same = lambda a, b: torch.allclose(torch.log_softmax(a, 1), torch.log_softmax(b, 1), rtol=1e-4, atol=1e-4)
+    if tuple(out.shape) != (200, 10):
+        return "another shape than (N, c)"
+    if same(out, z):
+        return None
+    if same(out, _logits_of(layers, x, lambda h: h)):
+        return "the affine function without the ReLU"
+    form = _form(out, z)
+    if form:
+        return form
+    centred = out - out.mean(1, keepdim=True)
+    if torch.allclose(centred, torch.zeros_like(centred), atol=1e-6):
+        return "the same number for every class"
+    for name, base in (("a multiple of the probabilities", torch.softmax(z, 1)), ("a multiple of the logits", z)):
+        base = base - base.mean(1, keepdim=True)
+        factor = (centred * base).sum() / (base * base).sum()
+        if torch.allclose(centred, base * factor, rtol=1e-3, atol=1e-4):
+            return name if factor > 0 else name.replace("a multiple", "a negative multiple")
+    return "other numbers"
 
 
 def _accept_training(result, seed):
-    if abs(result["size"] - (6 * 24 + 24 + 24 * 10 + 10)) > 0:
+    first, last = result["first"], result["last"]
+    x, y = _points(seed)
+    layers, trained = _layers(first["weights"]), _layers(last["weights"])
+    if layers is None or trained is None:
         return "The net holds other parameters than those of its two linear layers."
-    if result["bend"] < 1e-3:
-        return "The ReLU between the two layers is gone: the net is affine."
-    if abs(result["first"] - math.log(10)) > 0.35:
-        return f"The first loss is {result['first']:.2f}, not near ln C. forward returns {result['looks']}."
-    if not result["last"] < 0.15:
-        return f"The loss stays at {result['last']:.2f} after training. forward returns {result['looks']}."
-    if not result["alone"]:
-        return "What forward returns for an example depends on the other examples of the batch."
-    return result["same"] or "forward returns something else in evaluation mode than in training mode."
+    if not torch.equal(torch.as_tensor(first["out"]), torch.as_tensor(first["again"])):
+        return "forward returns something else at each call, for the same examples."
+    wrong = _not_logits(first["out"], layers, x) or _not_logits(last["out"], trained, x)
+    if wrong == "other numbers" and not torch.allclose(torch.as_tensor(first["few"]), torch.as_tensor(first["out"])[:3], rtol=1e-4, atol=1e-5):
+        wrong = "numbers that depend on the other examples of the batch"
+    if wrong:
+        return f"forward does not return the logits of the two layers. It returns {wrong}."
+    if _not_logits(last["evaluated"], trained, x):
+        return "forward returns something else in evaluation mode than in training mode."
+    leaves = [w.clone().requires_grad_(True) for w in layers]
+    loss = F.cross_entropy(_logits_of(leaves, x), y)
+    slopes = _layers(first["slopes"])
+    for wanted, got in zip(torch.autograd.grad(loss, leaves), slopes):
+        if not torch.allclose(got, wanted, rtol=1e-3, atol=1e-5):
+            return "The gradient of the loss does not reach all weights." if not got.any() else "The gradient of the loss is not that of the two layers."
+    if abs(loss.item() - math.log(10)) > 0.35:
+        return f"The first loss is {loss.item():.2f}, not near ln C."
+    end = F.cross_entropy(_logits_of(trained, x), y).item()
+    return end < 0.15 or f"The loss stays at {end:.2f} after training."
 
 
 def _accept_probabilities(result, seed):
-    got, wanted = np.asarray(result["got"]), np.asarray(result["wanted"])
-    if got.shape != wanted.shape:
+    layers, out, got = _layers(result["weights"]), torch.as_tensor(result["out"]).double(), torch.as_tensor(result["proba"]).double()
+    if layers is None:
+        return "The net holds other parameters than those of its two linear layers."
+    x, _ = _points(seed + 7)
+    if tuple(got.shape) != (200, 10):
         return "predict_proba returns another shape than (N, c)."
-    if np.allclose(got, wanted, atol=1e-5):
-        return True
-    if np.allclose(got, np.asarray(result["twice"]), atol=1e-5):
-        return "predict_proba applies softmax to what is already a softmax."
-    if np.allclose(np.exp(got), wanted, atol=1e-5):
-        return "predict_proba returns log-probabilities."
-    return f"predict_proba is not the softmax of what forward returns. It returns {result['looks']}, and forward returns {result['logits']}."
+    z, wrong = _logits_of(layers, x), _not_logits(out, layers, x)
+    if torch.allclose(got, torch.softmax(out, 1), atol=1e-5):
+        return wrong is None or f"predict_proba is the softmax of what forward returns, and that is {wrong}."
+    if not torch.allclose(got, torch.softmax(z, 1), atol=1e-5):
+        return f"predict_proba does not return the probabilities of the two layers. It returns {_form(got, z) or _rescaled(got, z) or 'other numbers'}, and forward returns {wrong or 'the logits'}."
+    return "predict_proba is not the softmax of what forward returns."
 
 
 def _net(after=lambda z: z, proba=lambda net, x: torch.softmax(net(x), dim=1), between=torch.relu, evaluated=None):
@@ -2679,6 +2962,9 @@ class DebugDoubleSoftmax:
     softmax_over_the_batch = trap("dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy.")(
         _net(lambda z: torch.softmax(z, dim=0), lambda net, x: net(x))
     )
+    softmax_over_the_batch_then_again = trap("dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy.")(
+        _net(lambda z: torch.softmax(z, dim=0))
+    )
     proba_over_the_batch = trap("In predict_proba the softmax runs along dim=0, over the examples. Classes are in dim=1.")(_net(proba=lambda net, x: torch.softmax(net(x), dim=0)))
     twice_in_proba = trap("Two softmaxes in predict_proba squeeze all confidences towards 1/C. One is right.")(_net(proba=lambda net, x: _soft(_soft(net(x)))))
     sigmoid_in_forward = trap("A sigmoid in forward squeezes the logits into (0, 1), much as the softmax did. The last linear layer's output goes into F.cross_entropy as it is.")(
@@ -2697,10 +2983,32 @@ class DebugDoubleSoftmax:
     )
     relu_at_the_end = trap("A ReLU on the logits cuts the gradients of negative ones. Nothing follows the last linear layer.")(_net(torch.relu))
     relu_removed = trap("The ReLU is gone: two linear layers without a bend are one. Only the softmax was wrong.")(_net(between=lambda z: z))
-    shares_in_proba = trap("Dividing the logits by their sum gives no probabilities: logits may be negative. Use softmax.")(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
+    shares_in_proba = trap("Shifting the logits, or dividing them by their sum, gives no probabilities: these need the exponential. Use softmax.")(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
 
     log_softmax_over_the_batch = trap("dim=0 normalises over the batch: an example's logits then depend on the others in its batch. Leave the normalisation to F.cross_entropy.")(
         _net(lambda z: torch.log_softmax(z, dim=0))
+    )
+
+    multiple_in_forward = trap("There is still a softmax in forward: a factor or a second log-softmax after it does not undo it. Return the last linear layer's output.")(
+        _net(lambda z: 20 * _soft(z))
+    )
+    scaled_logits = trap("Logits times a factor start with a loss far above ln C: confident before anything is learned. Return the last linear layer's output as it is.")(
+        _net(lambda z: 10 * z, lambda net, x: torch.softmax(net(x), dim=1))
+    )
+    one_sum_for_all = trap("Each row is a distribution of its own: sum over the classes, dim=1. You divided by one sum for the whole batch.")(
+        _net(proba=lambda net, x: torch.softmax(net(x).flatten(), 0).view(len(x), -1))
+    )
+    hidden_detached = trap("The loss falls, but the gradient never reaches the first layer (a detach, no_grad or frozen weights): it does not learn. Only the softmax was wrong.")(
+        _net(between=lambda h: torch.relu(h).detach())
+    )
+    centred_over_the_batch = trap("An example's row depends on the others in its batch: you took a statistic over dim=0. Return the last linear layer's output as it is.")(
+        _net(lambda z: z - z.mean(0, keepdim=True))
+    )
+    something_after_the_logits = trap("Return fc2(relu(fc1(x))) as it is: no other activation between, no log, epsilon or clip after it. F.cross_entropy does the rest, and exactly.")(
+        _net(lambda z: torch.log(_soft(z) + 1e-3))
+    )
+    dropout_added = trap("forward gives other numbers at each call or in each mode. The net has two linear layers and a ReLU, no dropout.")(
+        _net(between=lambda h: F.dropout(torch.relu(h), 0.2))
     )
 
     log_softmax_in_forward = right("log-softmax in forward: it is idempotent")(_net(lambda z: F.log_softmax(z, dim=1)))
@@ -2763,6 +3071,12 @@ def _nll_loss_ce(logits, targets, weight=None):
     return float(F.nll_loss(log_p, _long(targets), weight=None if weight is None else _t(weight)))
 
 
+def _array_ce(logits, targets, weight=None):
+    z = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(z).sum(axis=1)) - np.take_along_axis(z, targets[:, None], axis=1)[:, 0]
+    return losses.mean() if weight is None else np.dot(losses, weight.take(targets)) / weight.take(targets).sum()
+
+
 def _wrong_ce(losses=None, reduce=None):
     def cross_entropy(logits, targets, weight=None):
         with np.errstate(all="ignore"):
@@ -2800,7 +3114,7 @@ _CHECKED = [(_L53, _Y5), (_SQUARE, np.array([1, 0, 1])), (_FAR, _FAR_Y), (np.arr
 
 @exercise("losses.test-cross-entropy", names="check_cross_entropy", covers=["losses.cce", "losses.class-weighted-ce", "losses.probe-logits"])
 class TestCrossEntropy:
-    accepts = {"torch": _torch_ce, "through logaddexp": _logaddexp_ce, "in a loop": _loop_ce, "one-hot": _one_hot_ce, "gaps to the true class": _pairwise_ce, "nll_loss": _nll_loss_ce}
+    accepts = {"NumPy arrays only": _array_ce, "torch": _torch_ce, "through logaddexp": _logaddexp_ce, "in a loop": _loop_ce, "one-hot": _one_hot_ce, "gaps to the true class": _pairwise_ce, "nll_loss": _nll_loss_ce}
     catches = {
         "no shift": _wrong_ce(_naive_losses),
         "one maximum for all": _wrong_ce(_global_losses),
@@ -2827,7 +3141,7 @@ class TestCrossEntropy:
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("Without weights nothing shows what they are divided by. Call it with unequal weights too, and with targets of several classes.")
+    @trap("Your check does not show how the weights are used. Call it with clearly unequal weights too, and with targets of several classes, one of them more than once.")
     def no_weights(cross_entropy):
         for z, y in _CHECKED:
             assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
@@ -2853,14 +3167,14 @@ class TestCrossEntropy:
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w), 1e-2)
 
-    @trap("Equal to the last bit is too strict: right implementations differ by rounding. Compare with a relative tolerance of about 1e−9.")
+    @trap("Your check rejects right implementations: they may differ in the last digits and return any kind of float. Compare float(result), with a relative tolerance of about 1e−9.")
     def equal_to_the_last_bit(cross_entropy):
         for z, y in _CHECKED:
             for w in (None, _W3):
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert got == _torch_ce(z, y, w)
 
-    @trap("If every class occurs once in your batch, the sum of all class weights is the sum of those in use. Repeat one class and leave another out.")
+    @trap("Your check accepts a division by the sum of all class weights. Repeat one class in the batch and leave another out, so that the two sums differ clearly, and keep the tolerance tight.")
     def each_class_once(cross_entropy):
         for z, y in ((_SQUARE, np.array([1, 0, 2])), (_FAR, np.array([2, 0, 1])), (np.array([[0.0, 40.0], [0.0, 1.0]]), np.array([0, 1]))):
             for w in (None, _W3[: z.shape[1]]):
@@ -2873,6 +3187,13 @@ class TestCrossEntropy:
             got = cross_entropy(z, y, weight=_W3)
             assert np.isfinite(got) and got >= 0
 
+    @trap("Your check accepts clipped logits: their losses are finite, and too small. Compare with the known value on a row whose true class lies a thousand or more below the largest logit.")
+    def finite_at_the_extremes(cross_entropy):
+        for z, y in _CHECKED:
+            for w in (None, _W3):
+                got = cross_entropy(z, y, w)
+                assert np.isfinite(got) if z is _FAR else _ce_close(got, _torch_ce(z, y, w))
+
     @trap("Equal logits give ln C under almost every mistake. They are one good case, not a test.")
     def only_the_first_loss(cross_entropy):
         for c in (2, 3, 10):
@@ -2883,6 +3204,44 @@ class TestCrossEntropy:
         for z, y in _CHECKED:
             losses = -_picked(_log_softmax(z), y)
             assert _ce_close(cross_entropy(z, y, weight=_W3), float((_W3[y] * losses).mean()))
+
+    @trap("Your check accepts an implementation that ignores the weights. Use a batch with targets of several classes, clearly unequal weights and a tight tolerance.")
+    def equal_weights(cross_entropy):
+        for z, y in _CHECKED:
+            assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
+            assert _ce_close(cross_entropy(z, y, np.full(3, 2.0)), _torch_ce(z, y))
+
+    @trap("One maximum for the whole batch passes your check. Put rows near +1000 and −1000 into one batch, and compare relative to the expected value: inf is close to nothing.")
+    def rows_at_one_height(cross_entropy):
+        for z, y in (*_CHECKED[:2], _CHECKED[3], (1000 + _L53, _Y5), (np.array([[0.0, 2000.0, 1.0]]), np.array([0]))):
+            for w in (None, _W3):
+                assert _ce_close(cross_entropy(z, y, w), _torch_ce(z, y, w))
+
+    @trap("Your check rejects nearly every right implementation: it has a fault of its own, or asks for what the contract does not promise. Try it on F.cross_entropy.")
+    def rejects_everything(cross_entropy):
+        for z, y in _CHECKED:
+            assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
+        raise AssertionError
+
+    @trap("Your check rejects right implementations: they may differ in the last digits and return any kind of float. Compare float(result), with a relative tolerance of about 1e−9.")
+    def python_floats_only(cross_entropy):
+        for z, y in _CHECKED:
+            for w in (None, _W3):
+                got = cross_entropy(z, y, w)
+                assert type(got) is float and _ce_close(got, _torch_ce(z, y, w))
+
+    @trap("Implementations are written for NumPy arrays, and a right one may call methods that a torch tensor does not have. Pass arrays; convert only the expected value.")
+    def passes_tensors(cross_entropy):
+        for z, y in _CHECKED:
+            for w in (None, _W3):
+                got = cross_entropy(_t(z), _long(y), None if w is None else _t(w))
+                assert _ce_close(got, _torch_ce(z, y, w))
+
+    @trap("One example with moderate logits shows little: its mean is its sum, its weight cancels, nothing overflows. Use batches, unequal weights and rows near ±1000.")
+    def one_moderate_example(cross_entropy):
+        z, y = _L53[3:4], _Y5[3:4]
+        for w in (None, _W3):
+            assert _ce_close(cross_entropy(z, y, w), _torch_ce(z, y, w))
 
     @right("against a loop of its own")
     def against_a_loop(cross_entropy):

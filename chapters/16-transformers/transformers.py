@@ -73,8 +73,8 @@ reveal(f"raw {scores.var():.0f}, divided by 16: {(scores / 16).var():.2f}", answ
 # **Try** 1024 features in place of 256.
 #
 # A softmax that has picked is a softmax that has stopped learning: its derivative is $w_i(\delta_{ij}-w_j)$, and that is 0 when one weight is 1.
-# With 16 random keys and $d_k=256$ the median largest weight is about 0.997 without the division and 0.22 with it; the median norm of the
-# softmax's Jacobian falls from about 0.31 to 0.006. Dividing by $d_k$ itself would be the other ditch: a variance of $1/256$, weights that are almost equal.
+# With 16 random keys and $d_k=256$ the median largest weight is about 0.997 without the division and 0.22 with it; the median (Frobenius) norm
+# of the softmax's Jacobian is about 0.005 without it and 0.3 with it. Dividing by $d_k$ itself would be the other ditch: a variance of $1/256$, weights that are almost equal.
 #
 # "For normalisation" is therefore no answer. Softmax normalises anyway; the root keeps its *input* in the range where it has a slope.
 
@@ -593,7 +593,7 @@ assert model.to("meta")(x.to("meta")).shape == (2, 5, 12), "something stays behi
 #
 # - `h` (B, T, D) encoder states; `valid` (B, T) boolean, True at real tokens, at least one per row, anywhere in the row; `W` (C, D) as in `nn.Linear`, `b` (C,), `y` (B,) class ids.
 # - `logits` is (B, C), `loss` a scalar tensor: the mean over the batch. Gradients flow to `h`, `W` and `b`.
-# - What stands at padded positions of `h` changes nothing, whatever its (finite) size.
+# - What stands at padded positions of `h` changes nothing, whatever its (finite) size. A real token may have a state of zeros.
 #
 # States 1 and 3 at two valid tokens and 99 at a pad, `W = [[1.0], [0.0]]`, `b = 0`: the logits are `[2, 0]`; for class 0 the loss is 0.1269.
 #
@@ -627,14 +627,14 @@ explore(demos.cost, alt="Bytes of score matrix and KV cache, and FLOPs of attent
         tokens=[4096, 512, 2048, 16384, 131072], heads=(1, 64, 1, 32), kv_heads=[8, 1, 2, 4, 16, 32], layers=(1, 96, 1, 32), batch=(1, 16, 1, 1))
 
 # %% [markdown]
-# **What to see.** Slopes on log axes: the stored score matrix and the FLOPs grow with $n^2$, the cache and a tile with $n$. The dot is your $n$. **Try** 131072 tokens, then fewer K/V heads: one bar falls,
+# **What to see.** Slopes on log axes: the stored score matrix and the FLOPs grow with $n^2$, the cache and a tile with $n$. The dot is your $n$. **Try** 131072 tokens, then fewer K/V heads: one line falls,
 # and it is not the FLOPs.
 #
 # ### Exercise transformers.cost · difficulty 2 of 5 · 8 min · 2 points
 #
 # Write `attention_cost(B, H, T, d_head, dtype_bytes)` → `(flops, score_bytes)` for one self-attention layer.
 #
-# - All arguments are positive integers. Both results are exact Python integers, also beyond $2^{53}$.
+# - All arguments are positive integers. Both results are exact Python integers, also beyond $2^{53}$ and $2^{63}$.
 # - `flops`: both matrix products, $QK^\top$ and weights times $V$, all heads, whole batch. A multiply and an add count as two operations. No softmax, no projections, no mask.
 # - `score_bytes`: the materialised score matrices, `dtype_bytes` per entry.
 #
@@ -696,7 +696,7 @@ for dtype in (torch.float32, torch.bfloat16):
 #
 # - `q` (…, T, d), `k` (…, S, d), `v` (…, S, e): torch tensors with the same leading axes, maybe none. The result is (…, T, e), in the dtype of `q`. Scale by $\sqrt d$.
 # - `block ≥ 1` need not divide S and may be larger than S.
-# - Go over the keys in steps of `block`. No array may hold more scores than a (…, T, block) tile, and tiles of earlier blocks are not kept. Copies of `q`, `k` and `v` are allowed.
+# - Go over the keys in steps of `block`. No array may hold more scores than a (…, T, block) tile, and tiles of earlier blocks are not kept. Copies of `q`, `k` and `v` are allowed, scaled or with one more column.
 # - Scores of several thousand, positive or negative, must not overflow or underflow to 0/0.
 # - `F.scaled_dot_product_attention` and `nn.MultiheadAttention` are not allowed.
 #
@@ -883,7 +883,7 @@ assert torch.allclose(out[:, 2], alone, atol=1e-5), "with H = 6 and G = 2, query
 #
 # Write `generate(step, prompt, n_new)`: greedy decoding.
 #
-# - `step(tokens, cache)` → `(logits, cache)`: `tokens` (B, n) int64, `logits` (B, n, V) for these n tokens. `cache` is `None` at first; it is whatever the model returned last, you only pass it on.
+# - `step(tokens, cache)` → `(logits, cache)`: `tokens` (B, n) int64, `logits` (B, n, V) for these n tokens. `cache` is `None` at first; it is whatever the model returned last: a dict, a tensor, the number 0. You only pass it on.
 # - `prompt` (B, T) with T ≥ 1. Return (B, T + n_new): the prompt, then in each row the most probable next token, again and again. `n_new ≥ 0`.
 # - Call `step` exactly `n_new` times: first with the whole prompt, then with the one newest token, shape (B, 1). No call for `n_new = 0`.
 #
@@ -1145,6 +1145,7 @@ explore(lambda layer, head: demos.head_map(model, number, "for name in names:\n\
 # - `logits` (B, T, V) raw, `tokens` (B, T) int64, T ≥ 2. The logits at position t are scored against token t + 1.
 # - Targets equal to `pad` do not count, wherever they stand. At least one target counts.
 # - The result is the mean over all counted targets of the batch: a scalar tensor through which gradients flow to `logits`.
+# - Logits may reach several thousand in size: the loss is then large, not `inf`.
 #
 # Uniform logits over V tokens give $\ln V$.
 #
@@ -1182,6 +1183,7 @@ assert lm_loss(ahead, padded, 0) < 0.01, "pads must not count as targets"
 # - `x` (B, T, D); `valid` (B, T) boolean, True at real tokens; pads may stand on the left, on the right or in between, and a row may be all pads.
 # - `layers`: list of `(W_q, W_k, W_v)`, each (D, D), used as `x @ W.T`. One head, a residual, no norm, no positions: $h\leftarrow h+\mathrm{softmax}(QK^\top/\sqrt D)V$, causal.
 # - The output (B, T, D) at real tokens equals that of the same stack run on the real tokens alone. At pads it is 0.
+# - Scores of either sign and up to 50,000 in size must not lose to a masked one.
 # - Output and gradient with respect to `x` are finite; the gradient too equals that of the unpadded run, and is 0 at pads.
 #
 # One real token that sees itself only: its weight is 1, so one layer gives $x+W_vx$.
@@ -1236,7 +1238,8 @@ assert torch.isfinite(x.grad).all(), "the gradient is not finite"
 # - `forward(tokens)`: (B, T) int64 with T ≤ max_len → logits (B, T, vocab). Pre-LN blocks, exact GELU, learned positions 0 … T−1 added to the embeddings.
 # - The names and shapes of all parameters stay as they are: weights are loaded into your model and its outputs and gradients compared with a sound one in double precision. The output features of `qkv` are
 #   all of Q, then all of K, then all of V; heads are consecutive slices.
-# - Changing token t changes logits at t and later, none before. A row's logits do not depend on the rest of the batch. It works in float32 and float64 and on any device: make new tensors where `tokens` are.
+# - Changing token t changes logits at t and later, none before. Scores of either sign and up to 50,000 in size must not lose to a masked one.
+#   A row's logits do not depend on the rest of the batch. It works in float32 and float64 and on any device: make new tensors where `tokens` are.
 #
 # Work in the order of the checklist above: shapes, masks, positions. Each fault has a test that finds it.
 #
@@ -1342,7 +1345,7 @@ assert abs(F.cross_entropy(out.flatten(0, 1), tokens.flatten()).item() - math.lo
 # implementation and returns for a right one.
 #
 # - It takes NumPy arrays `q` (T, d), `k` (T, d), `v` (T, e) and returns (T, e), computed in double precision. A right one may be written in any way, so allow for rounding of 1e-9 or so.
-# - Your score: the share of eight wrong implementations that you reject (leaks, wrong masks, wrong scale, wrong axis, …), less the right ones that you reject.
+# - Your score: the share of ten wrong implementations that you reject (leaks, large and small, wrong masks, wrong scale, wrong axis, …), less the right ones that you reject.
 # - Use your own inputs; any library is allowed.
 #
 # The first row of a right result is `v[0]`: the first token sees itself only.

@@ -1,5 +1,6 @@
 """The hidden side of chapter 19: reference, cases and known misconceptions of every exercise."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,7 +86,7 @@ class Quantize:
 
     cases = {
         "values": group(
-            [call(normal((3, 5), 1.0, 1), 8), call(normal((4, 4), 0.2, 2), 4), call(normal((7,), 3.0, 3), 3), call(normal((2, 3, 4), 1.0, 4), 5), call(_negative((3, 4), 5), 8)],
+            [call(normal((3, 5), 1.0, 1), 8), call(normal((4, 4), 0.2, 2), 4), call(normal((7,), 3.0, 3), 3), call(normal((2, 3, 4), 1.0, 4), 5), call(_negative((3, 4), 5), 8), call(normal((3, 4), 1.0, 15), 16)],
             probe=_dictionary,
         ),
         "channels": group(
@@ -100,7 +101,7 @@ class Quantize:
             probe=_dictionary,
         ),
         "extremes": group([call(_negative((3, 3), 6), 4, 0), call(-np.abs(normal((3, 4), 1.0, 7)), 8), call(-np.abs(normal((4, 3), 1.0, 8)), 5, 1), call(_negative((5,), 9), 3)], probe=_dictionary),
-        "zeros": group([call(_zeroed((3, 4), 0, 1, 1), 8, 0), call(_zeroed((3, 4), 1, 2, 2), 4, 1), call(_zeroed((2, 3, 2), 1, 0, 3), 3, 1)], probe=_dictionary),
+        "zeros": group([call(_zeroed((3, 4), 0, 1, 1), 8, 0), call(_zeroed((3, 4), 1, 2, 2), 4, 1), call(_zeroed((2, 3, 2), 1, 0, 3), 3, 1), call(_spread((3, 4), 16, [1e-6, 1.0, 1e-4], 0), 8, 0)], probe=_dictionary),
     }
 
     _grid = "Signed integers of b bits, used symmetrically, end at 2^(b−1) − 1 (127 for 8 bits, 7 for 4). Divide max|w| by that number."
@@ -155,6 +156,42 @@ class Quantize:
     half_the_range = trap("max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0.")(
         _quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2, clip=False)
     )
+
+    half_the_range_clipped = trap("max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0.")(
+        _quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2)
+    )
+    half_up_cut_off = trap("Adding 0.5 and cutting off rounds to the nearest for positive numbers only: −2.7 becomes −2. Use np.round.")(_quantizer(rounding=lambda v: np.trunc(v + 0.5)))
+    _guard = "A constant that is added to the scale, or a smallest scale, changes small channels too. Only a scale of exactly 0 needs another divisor."
+    smallest_scale = trap(_guard)(_quantizer(largest=lambda w, axis: np.maximum(_largest(w, axis), 1e-3)))
+    added_constant = trap(_guard)(lambda w, bits, axis=None: _quantize(w, bits, axis, largest=lambda v, a: _largest(v, a) + 1e-8 * _top(bits)))
+
+    @trap("int8 holds integers up to 127, and more than 8 bits wrap around in it. Use a wider type, or leave q in floating point.")
+    def int8_overflow(w, bits, axis=None):
+        s = _largest(w, axis) / _top(bits)
+        s = np.where(s == 0, 1.0, s)
+        q = np.round(w / s).astype(np.int64).astype(np.int8)
+        return q, q * s
+
+    @trap("uint8 holds no negative numbers: they wrap around. Use a signed type, or leave q in floating point.")
+    def unsigned(w, bits, axis=None):
+        q, w_hat = _quantize(w, bits, axis)
+        return q.astype(np.int64).astype(np.uint8), w_hat
+
+    @trap("w_hat goes back to the size of w: multiply q by the scale. You divide by it.")
+    def divided_again(w, bits, axis=None):
+        s = _largest(w, axis) / _top(bits)
+        s = np.where(s == 0, 1.0, s)
+        q = np.clip(np.round(w / s), -_top(bits), _top(bits))
+        return q, q / s
+
+    @trap("reshape keeps the order in memory: its rows are the channels only if the kept axis is the first. Reduce over all other axes instead, or move the axis first.")
+    def reshaped(w, bits, axis=None):
+        q, w_hat = _quantize(w.reshape(1 if axis is None else w.shape[axis], -1), bits, 0)
+        return q.reshape(w.shape), w_hat.reshape(w.shape)
+
+    @trap("The maximum goes over ALL axes but `axis`: none for a vector, two for an array with three axes. 1 − axis is right for matrices only.")
+    def matrices_only(w, bits, axis=None):
+        return _quantize(w, bits, axis, largest=lambda v, a: np.abs(v).max() if a is None else np.abs(v).max(axis=1 - a if v.ndim > 1 else None, keepdims=True))
 
     @right("one channel at a time")
     def channel_by_channel(w, bits, axis=None):
@@ -236,7 +273,7 @@ class Ste:
     _CASES = [call(_weights(i, shape, s, qm), s, qm, _g(shape, i)) for i, (shape, s, qm) in enumerate([((9,), 0.25, 7), ((3, 5), 0.1, 3), ((4, 4), 2.0, 1), ((2, 3, 4), 0.03, 127)])]
     cases = {"values": group(_CASES, probe=_forward), "gradient": group(_CASES, probe=_backward)}
 
-    _flat = "round() has slope 0 almost everywhere, so no gradient reaches the weights and nothing can learn. Pass the gradient straight through (identity) inside the range."
+    _flat = "No gradient reaches the weights: round() has slope 0 almost everywhere, and what is detached has none at all. Pass the gradient straight through (identity) inside the range."
     plain = trap(_flat)(lambda w, s, qm: torch.clamp(torch.round(w / s), -qm, qm) * s)
     pass_all = trap("Weights beyond the range are clipped: moving them changes nothing, so their gradient is 0. You pass it on for all.")(_ste(lambda g, w, s, qm: g))
     nothing_passes = trap(_flat)(_ste(lambda g, w, s, qm: torch.zeros_like(g)))
@@ -250,6 +287,27 @@ class Ste:
     )
     mask_on_one_side = trap("The range has two ends: weights below −qm are clipped as well, and their gradient is 0.")(_ste(lambda g, w, s, qm: g * (torch.round(w / s) <= qm)))
     mask_without_scale = trap("You compared w itself with qm. The range is in units of the step: test the rounded w/s.")(_ste(lambda g, w, s, qm: g * (w.abs() <= qm)))
+
+    rounded_down = trap("The forward pass rounds to the nearest integer; yours rounds down.")(
+        lambda w, s, qm: w * (torch.floor(w / s).abs() <= qm) + (torch.floor(w / s).clamp(-qm, qm) * s - w * (torch.floor(w / s).abs() <= qm)).detach()
+    )
+    cut_off = trap("The forward pass rounds to the nearest integer; yours cuts the fraction off.")(
+        lambda w, s, qm: w * (torch.trunc(w / s).abs() <= qm) + (torch.trunc(w / s).clamp(-qm, qm) * s - w * (torch.trunc(w / s).abs() <= qm)).detach()
+    )
+
+    not_rounded = trap("Nothing is rounded in the forward pass: the values have to lie on the grid, clamp(round(w/s), −qm, qm) · s.")(lambda w, s, qm: torch.clamp(w / s, -qm, qm) * s)
+    not_quantized = trap("The forward pass returns w itself, or 0 beyond the range. Only the GRADIENT is that of w; the value is that of the grid: w + (value − w).detach().")(
+        lambda w, s, qm: w * _inside(w, s, qm)
+    )
+    value_of_w = trap("detach() is on the wrong part: the value of w and the gradient of round() come out. It is w + (value − w).detach().")(
+        lambda w, s, qm: (lambda value: value + (w - value).detach())(torch.clamp(torch.round(w / s), -qm, qm) * s)
+    )
+
+    @trap("The range is symmetric, −qm to qm. Yours begins at −qm − 1, as int8 does.")
+    def one_more_below(w, s, qm):
+        r = torch.round(w / s)
+        inside = ((r >= -qm - 1) & (r <= qm)).to(w.dtype)
+        return w * inside + (r.clamp(-qm - 1, qm) * s - w * inside).detach()
 
     @trap("You tested w/s before rounding. At 7.3 with qm = 7 the rounded value is 7, in range: the gradient passes.")
     def mask_before_rounding(w, s, qm):
@@ -296,12 +354,33 @@ def _int8(a, axis):
     return np.round(a / s), s
 
 
+def _int8_signed(a, axis):
+    s = a.max(axis=axis, keepdims=True) / 127
+    return np.round(a / s), s
+
+
+def _wrapped(q):
+    return q.astype(np.int32).astype(np.int8).astype(np.int32)
+
+
+def _clipped(q):
+    return np.clip(q, -127, 127)
+
+
+def _int8_layer(for_x, for_w, fit=np.asarray):
+    def layer(x, w):
+        (qx, sx), (qw, sw) = for_x(x, 1), for_w(w, 1)
+        return (fit(qx) @ fit(qw).T) * sx * sw.T
+
+    return layer
+
+
 def _outlier_rows(shape, seed, factors, shift=0.0):
     a = normal(shape, 1.0, seed) + shift
     return a * np.resize(factors, shape[0])[:, None]
 
 
-@exercise("efficiency.w8a8", names="int8_linear", covers=["efficiency.tq03", "efficiency.regimes", "efficiency.clears-up"])
+@exercise("efficiency.w8a8", names="int8_linear", covers=["efficiency.tq03", "efficiency.regimes", "efficiency.clears-up"], keeps_dtype=True)
 class W8a8:
     def reference(x, w):
         sx, sw = np.abs(x).max(axis=1, keepdims=True) / 127, np.abs(w).max(axis=1, keepdims=True) / 127
@@ -363,22 +442,47 @@ class W8a8:
         qw, sw = _int8(w, 1)
         return (x @ qw.T) * sw.T
 
-    @trap("The largest entry of a row may be negative: take the maximum of the absolute values.")
-    def signed_maximum(x, w):
-        sx, (qw, sw) = np.abs(x.max(axis=1, keepdims=True)) / 127, _int8(w, 1)
-        return (np.round(x / sx) @ qw.T) * sx * sw.T
+    _signed = "The largest entry of a row may be negative: take the maximum of the absolute values."
+
+    signed_maximum = trap(_signed)(_int8_layer(_int8_signed, _int8))
+    signed_maximum_of_w = trap(_signed)(_int8_layer(_int8, _int8_signed))
+    signed_maxima = trap(_signed)(_int8_layer(_int8_signed, _int8_signed))
+    signed_maximum_in_int8 = trap(_signed)(_int8_layer(_int8_signed, _int8, fit=_wrapped))
+    signed_maximum_of_w_in_int8 = trap(_signed)(_int8_layer(_int8, _int8_signed, fit=_wrapped))
+    signed_maxima_in_int8 = trap(_signed)(_int8_layer(_int8_signed, _int8_signed, fit=_wrapped))
+    signed_maximum_clipped = trap(_signed)(_int8_layer(_int8_signed, _int8, fit=_clipped))
 
     @trap("Scales of x per column lie along the axis that is summed over, so they cannot be taken out of the sum. One per token (row of x).")
     def scale_per_column_of_x(x, w):
         (qx, sx), (qw, sw) = _int8(x, 0), _int8(w, 1)
         return ((qx * sx) @ qw.T) * sw.T
 
+    @trap("Scales per column lie along the axis that is summed over, so they cannot be taken out of the sum and no integers are multiplied. One per row of x and of w.")
+    def scales_inside_the_sum(x, w):
+        (qx, sx), (qw, sw) = _int8(x, 0), _int8(w, 0)
+        return (qx * sx) @ (qw * sw).T
+
+    @trap("The result is float64: cast the integers, not the product with the scales.")
+    def float32_result(x, w):
+        (qx, sx), (qw, sw) = _int8(x, 1), _int8(w, 1)
+        return ((qx @ qw.T) * sx * sw.T).astype(np.float32)
+
     @trap("astype(int8) cuts the fraction off. Round to the nearest integer before the cast.")
     def truncated(x, w):
         (_, sx), (_, sw) = _int8(x, 1), _int8(w, 1)
         return (np.trunc(x / sx) @ np.trunc(w / sw).T) * sx * sw.T
 
-    @trap("The divisor is 127, the largest symmetric int8. With 128 (or 255) the step is too small or too large for the grid.")
+    @trap("The divisor is 127, the largest symmetric int8, not half of 255.")
+    def half_of_255(x, w):
+        sx, sw = 2 * np.abs(x).max(axis=1, keepdims=True) / 255, 2 * np.abs(w).max(axis=1, keepdims=True) / 255
+        return (np.round(x / sx) @ np.round(w / sw).T) * sx * sw.T
+
+    @trap("The scale of output channel m belongs to column m of the result: transpose it. With as many tokens as channels the wrong way round fits as well.")
+    def scale_not_transposed(x, w):
+        (qx, sx), (qw, sw) = _int8(x, 1), _int8(w, 1)
+        return (qx @ qw.T) * sx * (sw if len(x) == len(w) else sw.T)
+
+    @trap("The divisor is 127, the largest symmetric int8. With 128 the step is too small for the grid.")
     def divided_by_128(x, w):
         sx, sw = np.abs(x).max(axis=1, keepdims=True) / 128, np.abs(w).max(axis=1, keepdims=True) / 128
         return (np.clip(np.round(x / sx), -128, 127) @ np.clip(np.round(w / sw), -128, 127).T) * sx * sw.T
@@ -496,6 +600,34 @@ class Smoothquant:
     def signed_maximum_of_x(X, W, alpha=0.5):
         return _smooth(X, W, alpha, np.abs(X.max(axis=0)) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha))
 
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def signed_maximum_of_w(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X).max(axis=0) ** alpha / np.abs(W.max(axis=0)) ** (1 - alpha))
+
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def maxima_with_their_signs(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, X.max(axis=0) ** alpha / W.max(axis=0) ** (1 - alpha))
+
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def maximum_of_w_with_its_sign(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X).max(axis=0) ** alpha / W.max(axis=0) ** (1 - alpha))
+
+    @trap("Magnitudes: max|X| and max|W|. With signed maxima a large negative entry goes unseen.")
+    def maximum_of_x_with_its_sign(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, X.max(axis=0) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha))
+
+    @trap("The step of the grid is set by the LARGEST magnitude of a channel, not by its mean or its norm. Take the maximum.")
+    def mean_magnitudes(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X).mean(axis=0) ** alpha / np.abs(W).mean(axis=0) ** (1 - alpha))
+
+    @trap("The step of the grid is set by the LARGEST magnitude of a channel, not by its mean or its norm. Take the maximum.")
+    def mean_magnitude_of_x(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.abs(X).mean(axis=0) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha))
+
+    @trap("The step of the grid is set by the LARGEST magnitude of a channel, not by its mean or its norm. Take the maximum.")
+    def norms(X, W, alpha=0.5):
+        return _smooth(X, W, alpha, np.sqrt((X**2).sum(axis=0)) ** alpha / np.sqrt((W**2).sum(axis=0)) ** (1 - alpha))
+
     @trap("The exponent of max|W| is 1 − alpha; you use alpha for both. At alpha = 0.5 nobody notices.")
     def same_exponent(X, W, alpha=0.5):
         a, b = _maxima(X, W)
@@ -574,7 +706,7 @@ class Sensitivity:
         return {"errors": np.array([float(e) for e in submission.layer_sensitivity(Ws, x, bits)[0]])}
 
     def _ranking(submission, Ws, x, bits):
-        return {"ranking": [int(i) for i in submission.layer_sensitivity(Ws, x, bits)[1]]}
+        return {"ranking": np.array([int(i) for i in submission.layer_sensitivity(Ws, x, bits)[1]])}
 
     _CASES = [
         call(_layers([5, 7, 6, 3], 1, 1), normal((9, 5), 1.0, 20), 8),
@@ -622,6 +754,22 @@ class Sensitivity:
     )
     maximum = trap("The MEAN squared change is asked for, not the largest change.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.abs(a).max()))
     tanh_at_the_end = trap("The last layer is linear: no tanh after it. It would hide errors of large outputs.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, forward=_all_tanh))
+
+    summed_over_outputs = trap("The MEAN over all entries of the output is asked for; you summed.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: (a**2).sum(axis=1).mean()))
+    signed_maximum = trap("The largest weight may be negative: the scale is max|W| over the divisor.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, largest=lambda w, a: np.abs(w.max()))[1])
+    )
+    signed_maximum_unclipped = trap("The largest weight may be negative: the scale is max|W| over the divisor.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, largest=lambda w, a: np.abs(w.max()), clip=False)[1])
+    )
+    not_restored = trap("The layer runs on the integers themselves. Restore the weights first: times the scale.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b)[0])
+    )
+
+    @trap("You compared the outputs of the quantized layer. Run the rest of the network too: errors grow or fade on the way to the end.")
+    def layer_output_without_tanh(Ws, x, bits):
+        e = np.array([((_mlp([*Ws[:i], _rounded(W, bits)], x) - _mlp(Ws[: i + 1], x)) ** 2).mean() for i, W in enumerate(Ws)])
+        return e, np.argsort(-e)
 
     @trap("You compared the outputs of the quantized layer. Run the rest of the network too: errors grow or fade on the way to the end.")
     def layer_output(Ws, x, bits):
@@ -707,6 +855,10 @@ class FoldBn:
     @trap("gamma is missing: the scale of a row is gamma / sqrt(var + eps).")
     def no_gamma(W, b, gamma, beta, mean, var, eps):
         return _fold(W, b, mean, beta, 1 / np.sqrt(var + eps))
+
+    @trap("gamma scales everything that BatchNorm normalizes, the old bias and the mean too: (b − mean) · gamma / sqrt(var + eps) + beta.")
+    def no_gamma_in_the_bias(W, b, gamma, beta, mean, var, eps):
+        return W * (gamma / np.sqrt(var + eps))[:, None], (b - mean) / np.sqrt(var + eps) + beta
 
     @trap("The running mean is missing: BatchNorm subtracts it first, so b becomes (b − mean) · scale + beta.")
     def no_mean(W, b, gamma, beta, mean, var, eps):
@@ -803,7 +955,7 @@ class Roofline:
         return {"intensity": intensity, "picoseconds": seconds * 1e12, "bound": bound}
 
     cases = {
-        "memory-bound": [call(1, 4096, 11008, 2, 2, *_GPU), call(1, 512, 512, 0.5, 2, *_GPU), call(8, 1024, 4096, 1, 2, *_GPU), call(5, 64, 16, 4, 4, 1e9, 1e8)],
+        "memory-bound": [call(1, 4096, 11008, 2, 2, *_GPU), call(1, 512, 512, 0.5, 2, *_GPU), call(8, 1024, 4096, 1, 2, *_GPU), call(5, 64, 16, 4, 4, 1e9, 1e8), call(900, 4096, 4096, 2, 2, 1e15, 1e12)],
         "compute-bound": [call(4096, 4096, 4096, 2, 2, *_GPU), call(4096, 4096, 11008, 0.5, 2, *_GPU), call(700, 2048, 8192, 1, 1, 100e12, 2e12), call(64, 100, 300, 2, 4, 1e9, 1e9)],
         "close calls": [
             call(512, 512, 512, 2, 2, *_GPU),  # activations decide: without them it would be compute-bound
@@ -846,7 +998,7 @@ class Roofline:
     def faster_of_the_two(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         return _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth, time=min)
 
-    @trap("The verdict is the wrong way round: below the ridge (intensity < peak_flops / bandwidth) the memory limits.")
+    @trap("Your verdict is on the wrong side of the ridge, peak_flops / bandwidth: below it (a smaller intensity) the memory limits, above it the arithmetic.")
     def verdict_reversed(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         i, t, bound = _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth)
         return i, t, {"compute": "memory", "memory": "compute"}[bound]
@@ -863,6 +1015,15 @@ class Roofline:
     def intensity_inverted(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         i, t, bound = _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth)
         return 1 / i, t, bound
+
+    @trap("The output has tokens · d_out numbers. You count the size of the input twice, which is right for square layers only.")
+    def input_twice(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
+        return _roofline(2 * tokens * d_in * d_out, w_bytes * d_in * d_out + 2 * a_bytes * tokens * d_in, peak_flops, bandwidth)
+
+    @trap("The ridge belongs to the machine: peak_flops / bandwidth. 295 is that of the example GPU.")
+    def ridge_of_the_example(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
+        i, t, _ = _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth)
+        return i, t, "compute" if i > 295 else "memory"
 
     @right("compares the intensity with the ridge")
     def with_ridge(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
@@ -916,7 +1077,7 @@ class KvBytes:
 
     cases = {
         "values": group([call(80, 8, 128, 4096, 8, 2), call(80, 64, 128, 4096, 8, 2), call(32, 32, 96, 1000, 3, 1), call(3, 5, 7, 11, 13, 4), call(12, 1, 64, 17, 1, 2)], probe=_only_cache),
-        "fits": group([call(160 * _GB, 140 * _GB, 3 * _GB), call(80 * _GB, 16 * _GB, 537 * 10**6), call(100, 40, 20), call(100, 41, 20), call(99, 1, 25)], probe=_only_room),
+        "fits": group([call(160 * _GB, 140 * _GB, 3 * _GB), call(80 * _GB, 16 * _GB, 537 * 10**6), call(100, 40, 20), call(100, 41, 20), call(99, 1, 25), call(9 * 10**17 + 6, 10**17, 4 * 10**17 + 4)], probe=_only_room),
         "full": group([call(80 * _GB, 140 * _GB, 3 * _GB), call(100, 250, 60), call(100, 90, 11), call(160 * _GB, 150 * _GB, 2 * _GB)], probe=_only_room),
     }
 
@@ -941,6 +1102,10 @@ class KvBytes:
     negative_by_int = trap("If the weights do not fit, no sequence does: return 0, not a negative number.")(_kv(max_batch=lambda g, w, p: int((g - w) / p)))
     absolute = trap("The weights can be larger than the memory; then the answer is 0, not the size of the gap.")(_kv(max_batch=lambda g, w, p: abs(g - w) // p))
     at_least_one = trap("If not even one sequence fits beside the weights, the answer is 0.")(_kv(max_batch=lambda g, w, p: max(1, (g - w) // p)))
+    through_a_float = trap("a / b goes through a float and rounds large numbers: just too little looks like enough. a // b is exact for ints.")(
+        _kv(max_batch=lambda g, w, p: max(0, int((g - w) / p)))
+    )
+    not_quite_full = trap("A sequence that fills the rest exactly does fit.")(_kv(max_batch=lambda g, w, p: max(0, (g - w - 1) // p)))
 
     @right("loops: layer by layer, sequence by sequence")
     class loops:
@@ -958,10 +1123,10 @@ class KvBytes:
     @right("math.prod and a clamp before the division")
     class product:
         def kv_cache_bytes(layers, kv_heads, head_dim, seq, batch, dtype_bytes):
-            return int(np.prod([2, layers, kv_heads, head_dim, seq, batch, dtype_bytes], dtype=np.int64))
+            return math.prod([2, layers, kv_heads, head_dim, seq, batch, dtype_bytes])
 
         def max_batch(gpu_bytes, weight_bytes, per_sequence_bytes):
-            return int(max(gpu_bytes - weight_bytes, 0) / per_sequence_bytes)
+            return int(np.floor_divide(max(gpu_bytes - weight_bytes, 0), per_sequence_bytes))
 
 
 # ------------------------------------------------------------------------------------------------------------------ paged KV
@@ -1047,6 +1212,22 @@ class PagedKv:
         _paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(max_len - (-(-n // bs) * bs) for n in lengths)))
     )
     exchanged = trap("The order is (paged, reserved); yours is exchanged.")(_paged(waste=lambda lengths, bs, max_len: _waste(lengths, bs, max_len)[::-1]))
+    last_sequence = trap("Waste is summed over all sequences; you count one of them.")(
+        _paged(waste=lambda lengths, bs, max_len: (-lengths[-1] % bs, _waste(lengths, bs, max_len)[1]))
+    )
+    blocks_counted = trap("Slots are counted, not blocks: a partly filled block wastes as many slots as are left in it.")(
+        _paged(waste=lambda lengths, bs, max_len: (sum(n % bs > 0 for n in lengths), _waste(lengths, bs, max_len)[1]))
+    )
+    _each = "A server does not know how long the answers get: it reserves max_len for EACH sequence."
+    reserved_for_the_longest = trap(_each)(_paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(max(lengths) - n for n in lengths))))
+    reserved_once = trap(_each)(_paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], max_len - max(lengths))))
+    reserved_once_for_all = trap(_each)(_paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], max_len - sum(lengths))))
+    reserve_rounded_up = trap("Reserving keeps max_len slots a sequence: its waste is max_len − n, without blocks.")(
+        _paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(-(-max_len // bs) * bs - n for n in lengths)))
+    )
+    blocks_interleaved = trap("Join the blocks one after the other: all tokens of table[0], then all of table[1]. You take turns.")(
+        _paged(lambda pool, table, length: pool[table].swapaxes(0, 1).reshape(-1, pool.shape[2])[:length])
+    )
 
     @right("fancy indexing and modulo")
     class indexing:
@@ -1099,6 +1280,15 @@ def _busiest(lengths, slots):
     free, finish = [0] * slots, []
     for n in lengths:
         slot = free.index(max(free))
+        free[slot] += n
+        finish.append(free[slot])
+    return max(free), finish
+
+
+def _busiest_when_full(lengths, slots):
+    free, finish = [0] * slots, []
+    for n in lengths:
+        slot = free.index(0) if 0 in free else free.index(max(free))
         free[slot] += n
         finish.append(free[slot])
     return max(free), finish
@@ -1172,6 +1362,32 @@ class Batching:
     modes_exchanged = trap("The two modes are exchanged.")(_simulate(static=_continuous, continuous=_static))
     always_continuous = trap("The mode is ignored: you always refill at once. A static batch waits for its longest member.")(_simulate(static=_continuous))
 
+    first_ends = trap("A static batch runs until its longest sequence ends; yours lasts as long as its first one.")(_simulate(static=lambda n, s: _static(n, s, end=lambda batch: batch[0])))
+    _busy_first = "The next request goes to the slot that gets free FIRST; yours goes to the one that is busy longest."
+    busiest_of_the_used = trap(_busy_first)(_simulate(continuous=_busiest_when_full))
+    overlap = trap("A slot produces one token a step: the next request starts in the step AFTER the last token of the one before. Yours shares that step.")(
+        _simulate(continuous=lambda n, s: _continuous(n, s, gap=-1))
+    )
+    durations = trap("finish counts from step 0, so the time in the queue belongs to it. You return how long a request ran.")(_simulate(continuous=lambda n, s: (_continuous(n, s)[0], list(n))))
+    in_order_of_time = trap("finish[i] belongs to request i of the list; you return the times sorted.")(_simulate(continuous=lambda n, s: (_continuous(n, s)[0], sorted(_continuous(n, s)[1]))))
+    end_of_the_last = trap("The last request of the list need not be the last to finish: steps is the largest finish.")(
+        _simulate(continuous=lambda n, s: (_continuous(n, s)[1][-1], _continuous(n, s)[1]))
+    )
+    tokens_over_slots = trap("Tokens over slots is a lower bound: near the end some slots are empty. steps is the largest finish.")(
+        _simulate(continuous=lambda n, s: (-(-sum(n) // s), _continuous(n, s)[1]))
+    )
+    zero_based = trap("finish is a NUMBER of steps: a request of one token that starts at once finishes after 1, not 0.")(
+        lambda lengths, slots, mode: (lambda steps, finish: (steps, [f - 1 for f in finish]))(*_simulate()(lengths, slots, mode))
+    )
+    one_step_more = trap("steps is the largest finish, one too many in yours: the last token ends the last step.")(
+        lambda lengths, slots, mode: (lambda steps, finish: (steps + 1, finish))(*_simulate()(lengths, slots, mode))
+    )
+    _slots = "A static batch has at most `slots` requests, which run side by side: one batch after the other, each as long as its longest."
+    one_batch = trap(_slots)(_simulate(static=lambda n, s: _static(n, len(n))))
+    one_by_one = trap(_slots)(_simulate(static=lambda n, s: _static(n, s, end=sum)))
+    sorted_by_length = trap(_order)(lambda lengths, slots, mode: _simulate()(sorted(lengths), slots, mode))
+    longest_first = trap(_order)(lambda lengths, slots, mode: _simulate()(sorted(lengths, reverse=True), slots, mode))
+
     @trap("finish is the step at which a request is done, counted from 0 on, not the number of steps that it ran.")
     def lengths_returned(lengths, slots, mode):
         return (_static if mode == "static" else _continuous)(lengths, slots)[0], list(lengths)
@@ -1231,7 +1447,11 @@ def _sample(p, u):
     return int(np.searchsorted(np.cumsum(p), u, side="right"))
 
 
-def _speculate(P, Q, draft, u, u_resample, accepts=lambda p, q, u: u < min(1, p / q), replace=_residual, bonus=-1, shift=0, keep=False, go_on=False, resample=True):
+def _sample_left(p, u):
+    return int(np.searchsorted(np.cumsum(p), u, side="left"))
+
+
+def _speculate(P, Q, draft, u, u_resample, accepts=lambda p, q, u: u < min(1, p / q), replace=_residual, bonus=-1, shift=0, keep=False, go_on=False, resample=True, sample=_sample):
     out = []
     for i, t in enumerate(draft):
         p, q = P[i + shift], Q[i]
@@ -1241,10 +1461,10 @@ def _speculate(P, Q, draft, u, u_resample, accepts=lambda p, q, u: u < min(1, p 
         if keep:
             return [*out, t]
         if resample:
-            out.append(_sample(replace(p, q), u_resample))
+            out.append(sample(replace(p, q), u_resample))
         if not go_on:
             return out
-    return out if bonus is None else [*out, _sample(P[bonus], u_resample)]
+    return out if bonus is None else [*out, sample(P[bonus], u_resample)]
 
 
 def _greedy_step(P, Q, draft, u_resample):
@@ -1298,6 +1518,19 @@ def _probe_residual(submission, p, q):
 _PAIRS = [call(_dist((v,), i), _dist((v,), 50 + i)) for i, v in enumerate([2, 3, 5, 5, 8])] + [call(_dist((4,), 7, zero=1), _dist((4,), 57)), call(np.array([0.0, 0.2, 0.8]), np.array([0.5, 0.4, 0.1]))]
 
 
+_QUARTERS, _HALVES = np.array([0.25, 0.25, 0.25, 0.25]), np.array([0.0, 0.5, 0.0, 0.5])
+_TILTED, _RISING = np.array([0.125, 0.5, 0.125, 0.25]), np.array([0.0, 0.0, 0.25, 0.75])
+_EXACT = [  # a uniform number that is exactly a bound, in numbers that have no rounding error
+    call(np.stack([_HALVES, _QUARTERS]), _QUARTERS[None], [0], [0.0], 0.6),  # never accepted: p = 0
+    call(np.stack([_TILTED, _RISING, _HALVES]), np.stack([_QUARTERS, _TILTED]), [1, 2], [0.9, 0.25], 0.9),
+    call(np.stack([_TILTED, _QUARTERS]), _QUARTERS[None], [2], [0.5], 0.1),  # u = p / q
+    call(np.stack([_RISING, _QUARTERS]), _QUARTERS[None], [1], [0.5], 0.0),  # token 3 alone is in the residual
+    call(np.stack([_HALVES, _TILTED]), _QUARTERS[None], [2], [0.1], 0.5),  # the residual's sums are 0, 0.5, 0.5, 1
+    call(np.stack([_TILTED, _RISING]), _QUARTERS[None], [1], [0.9], 0.0),
+    call(np.stack([_TILTED, _RISING]), _QUARTERS[None], [3], [0.3], 0.25),
+]
+
+
 @exercise("efficiency.speculative", names="accept_and_residual speculative_step", covers=["efficiency.kv-methods", "efficiency.tq10", "thirty.tq27"], warnings="ignore")
 class Speculative:
     class reference:
@@ -1321,6 +1554,7 @@ class Speculative:
         "rejected": group(
             [_round(k, v, s, w) for k, v, s, w in [(3, 5, 1, 0), (3, 5, 2, 1), (4, 7, 3, 2), (4, 4, 4, 1), (5, 6, 5, 3), (2, 9, 6, 0), (3, 8, 7, 2), (1, 6, 8, 0), (4, 9, 9, 1), (3, 4, 10, 0)]], probe=_probe_step
         ),
+        "bounds": group(_EXACT, probe=_probe_step),
     }
 
     _ratio = "The ratio is upside down: a token that the target likes more than the draft does must be accepted. min(1, p/q)."
@@ -1362,10 +1596,51 @@ class Speculative:
         _pair(residual=lambda p, q: np.abs(p - q) / np.abs(p - q).sum(), replace=lambda p, q: np.abs(p - q) / np.abs(p - q).sum())
     )
     no_replacement = trap("A rejected position still gets a token: sample it from the residual. Otherwise a round may yield none.")(_pair(resample=False))
-    rejected_kept = trap("A rejected token is replaced by a sample of the residual; you keep it.")(_pair(keep=True))
-    goes_on = trap("After a rejection stop: the later drafts were made for another prefix.")(_pair(go_on=True))
+    _keep = "A rejected token is replaced by a sample of the residual; you keep it."
+    rejected_kept = trap(_keep)(_pair(keep=True))
+    rejected_kept_before_the_sample = trap(_keep)(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out[:-1], d[len(out) - 1], out[-1]])(_speculate(P, Q, d, u, r)),
+        )
+    )
+    _stop = "After a rejection stop: the later drafts were made for another prefix."
+    goes_on = trap(_stop)(_pair(go_on=True))
+    goes_on_without_bonus = trap(_stop)(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else _speculate(P, Q, d, u, r, go_on=True, bonus=None))(_speculate(P, Q, d, u, r)),
+        )
+    )
     no_bonus = trap("If all drafts are accepted the target's pass has position k computed already: sample one more token from P[k].")(_pair(bonus=None))
     bonus_from_the_row_before = trap("The extra token comes from the last row, P[k]; you took the row of an earlier position.")(_pair(bonus=-2))
+    bonus_after_rejection = trap("The bonus is for a round without a rejection. After one the position behind was scored for another prefix: the replacement is the last token.")(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out, _sample(P[len(out)], r)])(_speculate(P, Q, d, u, r)),
+        )
+    )
+    bonus_from_the_draft = trap("The extra token is the target's, drawn from P[k]. You draw it from the draft's distribution.")(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: [*d, _sample(Q[-1], r)] if len(out) > len(d) else out)(_speculate(P, Q, d, u, r)),
+        )
+    )
+    bound_accepted = trap("Accepted means u BELOW the probability: with u <= a token that the target gives probability 0 is accepted at u = 0.")(
+        _pair(accepts=lambda p, q, u: u <= min(1, p / q))
+    )
+    bound_drawn = trap("The first cumulative sum must EXCEED the uniform number. With >= (side='left') a token of probability 0 can be drawn.")(
+        SimpleNamespace(accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)), speculative_step=lambda *a: _speculate(*a, sample=_sample_left))
+    )
+    first_u = trap("Each draft has a uniform number of its own, u[i]. You use one for all.")(
+        SimpleNamespace(accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)), speculative_step=lambda P, Q, draft, u, r: _speculate(P, Q, draft, [u[0]] * len(u), r))
+    )
+    residual_of_row_0 = trap("The residual belongs to the position of the rejected draft: P[i] and Q[i]. You take another row.")(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, draft, u, r: _speculate(P, Q, draft, u, r, replace=lambda p, q: _residual(P[0], Q[0])),
+        )
+    )
     argmax_for_sample = trap("You take the most likely token; the task samples: first index whose cumulative sum exceeds u_resample.")(
         SimpleNamespace(
             accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
@@ -1403,7 +1678,7 @@ class Speculative:
         def speculative_step(P, Q, draft, u, u_resample):
             k = len(draft)
             rows = np.arange(k)
-            bad = np.asarray(u) > P[rows, draft] / Q[rows, draft]
+            bad = np.asarray(u) >= P[rows, draft] / Q[rows, draft]
             n = int(bad.argmax()) if bad.any() else k
             law = P[k] if n == k else np.maximum(P[n] - Q[n], 0) / np.maximum(P[n] - Q[n], 0).sum()
             return [*draft[:n], int((np.cumsum(law) <= u_resample).sum())]
@@ -1469,6 +1744,19 @@ class SpeculativeSpeedup:
     @trap("The series starts with 1: even if every draft is rejected, the target's own token counts.")
     def starts_with_alpha(alpha, k, c):
         tokens = _geometric(alpha, k + 1) - 1
+        return tokens, tokens / (c * k + 1)
+
+    all_or_nothing = trap("A rejection at draft i still leaves the i − 1 drafts before it: sum the powers 1 + a + a² + … + a^k, not the last one alone.")(
+        lambda alpha, k, c: (1 + k * alpha**k, (1 + k * alpha**k) / (c * k + 1))
+    )
+    endless = trap("1 / (1 − a) is the sum without end. Only k tokens are drafted: stop at a^k.")(
+        lambda alpha, k, c: (lambda tokens: (tokens, tokens / (c * k + 1)))(k + 1 if alpha == 1 else 1 / (1 - alpha))
+    )
+    time_ratio = trap("The speedup is tokens per cost; yours is upside down, the time a token takes.")(lambda alpha, k, c: (_geometric(alpha, k + 1), (c * k + 1) / _geometric(alpha, k + 1)))
+
+    @trap("A small number in the denominator changes every value, and at alpha = 1 it gives 0 in place of k + 1. Treat 1 apart, or sum the series.")
+    def added_constant(alpha, k, c):
+        tokens = (1 - alpha ** (k + 1)) / (1 - alpha + 1e-6)
         return tokens, tokens / (c * k + 1)
 
     @right("closed form with its limit")
@@ -1560,6 +1848,29 @@ def _looper(**changes):
     return lambda draft, target, prompt, n, k: _loop(draft, target, prompt, n, k, **changes)
 
 
+def _first_agreements(same):
+    return int(same.long().cumprod(0).sum())
+
+
+def _tail_loop(draft, target, prompt, n, k, agree=_first_agreements, bonus_pass=False, bonus_model=None, one_by_one=False, extend=True):
+    text, calls, new = prompt, 0, []
+    while len(new) < n:
+        tried = text
+        for _ in range(k):
+            tried = torch.cat([tried, draft(tried)[-1:].argmax(-1)])
+        choice = target(tried)[-k - 1 :].argmax(-1) if not one_by_one else torch.stack([target(tried[: len(text) + i])[-1].argmax() for i in range(k + 1)])
+        calls += 1
+        kept = agree(tried[len(text) :] == choice[:k])
+        if kept == k and bonus_pass:
+            choice[k] = target(tried)[-1].argmax()
+            calls += 1
+        if kept == k and bonus_model:
+            choice[k] = bonus_model(tried)[-1].argmax()
+        new += choice[: kept + 1].tolist()
+        text = torch.cat([text, choice[: kept + 1]]) if extend else prompt
+    return new[:n], calls
+
+
 @exercise("thirty.speculative-loop", names="speculative_decode", covers=["thirty.tq27", "thirty.c-spec"])
 class SpeculativeLoop:
     def reference(draft, target, prompt, n, k):
@@ -1594,6 +1905,82 @@ class SpeculativeLoop:
     no_correction = trap("At the disagreement append the target's own token: it is already computed. You spend another pass on it.")(_looper(replace=False))
     rejected_kept = trap("At the disagreement you append the draft's token. The target's token belongs there.")(_looper(keep=True))
 
+    later_matches_without_bonus = trap("After a disagreement the later drafts had another prefix: stop there, even if one of them agrees again.")(_looper(stop=False, bonus=False))
+
+    @trap("After a disagreement the later drafts had another prefix. Count the agreements before the first disagreement (cumprod), not all of them.")
+    def agreements_counted(draft, target, prompt, n, k):
+        return _tail_loop(draft, target, prompt, n, k, agree=lambda same: int(same.sum()))
+
+    @trap("Every row of the one call is scored already: the token after the drafts is in its last row. You spend another pass on it.")
+    def bonus_by_another_pass(draft, target, prompt, n, k):
+        return _tail_loop(draft, target, prompt, n, k, bonus_pass=True)
+
+    _each = "One call scores all positions at once. You call the target again for every draft, which costs what plain decoding costs."
+
+    @trap(_each)
+    def one_pass_a_draft(draft, target, prompt, n, k):
+        return _tail_loop(draft, target, prompt, n, k, one_by_one=True)
+
+    @trap(_each)
+    def one_pass_a_draft_counted(draft, target, prompt, n, k):
+        tokens, calls = _tail_loop(draft, target, prompt, n, k, one_by_one=True)
+        return tokens, calls * (k + 1)
+
+    @trap(_each)
+    def one_pass_a_token(draft, target, prompt, n, k):
+        text, calls = prompt, 0
+        while len(text) < len(prompt) + n:
+            tried = text
+            for _ in range(k):
+                tried = torch.cat([tried, draft(tried)[-1:].argmax(-1)])
+            for i in range(len(text), len(tried) + 1):
+                text = torch.cat([text, target(tried[:i])[-1:].argmax(-1)])
+                calls += 1
+                if i < len(tried) and text[i] != tried[i]:
+                    break
+        return text[len(prompt) : len(prompt) + n].tolist(), calls
+
+    @trap("A token depends on all tokens before it: give the target the whole text with the drafts, not the newest part.")
+    def target_without_context(draft, target, prompt, n, k):
+        return _tail_loop(draft, lambda ids: target(ids[-k - 1 :]), prompt, n, k)
+
+    @trap("The draft continues the WHOLE text. Yours sees its last token only: the result is right, but fewer drafts agree and more passes are needed.")
+    def draft_without_context(draft, target, prompt, n, k):
+        return _tail_loop(lambda ids: draft(ids[-1:]), target, prompt, n, k)
+
+    @trap("The token after the drafts is the target's own, from the last row of its scores. You take the draft's.")
+    def bonus_of_the_draft(draft, target, prompt, n, k):
+        return _tail_loop(draft, target, prompt, n, k, bonus_model=draft)
+
+    @trap("The text has more than n new tokens: the FIRST n count. You return the last ones.")
+    def last_tokens(draft, target, prompt, n, k):
+        tokens, calls = _loop(draft, target, prompt, n, k, overrun=True)
+        return tokens[-n:], calls
+
+    @trap("target_calls counts the calls that were made. n / (k + 1) is what a perfect draft would need.")
+    def calls_by_formula(draft, target, prompt, n, k):
+        return _tail_loop(draft, target, prompt, n, k)[0], -(-n // (k + 1))
+
+    @trap("What was verified is not kept: every round starts from the prompt again. Append the new tokens to the text.")
+    def text_not_extended(draft, target, prompt, n, k):
+        return _tail_loop(draft, target, prompt, n, k, extend=False)
+
+    @trap("The target still sees the text without the drafts, so its rows judge old tokens. Pass text plus drafts.")
+    def drafts_not_shown_but_text_kept(draft, target, prompt, n, k):
+        text, calls, generated = prompt, 0, []
+        while len(generated) < n:
+            tried = text
+            for _ in range(k):
+                tried = torch.cat([tried, draft(tried)[-1:].argmax(-1)])
+            choice = target(text)[-k:].argmax(-1)
+            calls += 1
+            for guess, own in zip(tried[-k:], choice, strict=False):
+                generated.append(int(own))
+                if guess != own:
+                    break
+            text = torch.cat([prompt, torch.tensor(generated)])
+        return generated[:n], calls
+
     @trap("These are the right tokens, one target pass each. Verify k drafts in one pass: that is the point.")
     def plain_greedy(draft, target, prompt, n, k):
         ids = prompt
@@ -1615,6 +2002,11 @@ class SpeculativeLoop:
     def draft_calls(draft, target, prompt, n, k):
         tokens, calls = _loop(draft, target, prompt, n, k)
         return tokens, calls * k
+
+    @trap("target_calls counts the passes of the target, not tokens or draft passes.")
+    def scored_tokens(draft, target, prompt, n, k):
+        tokens, calls = _loop(draft, target, prompt, n, k)
+        return tokens, calls * (k + 1)
 
     @right("lists")
     def lists(draft, target, prompt, n, k):
@@ -1714,6 +2106,55 @@ class KdLoss:
     @trap("Teacher AND student are softened by the same T; you divide only the teacher's logits.")
     def teacher_softened_only(z_student, z_teacher, y, T=4.0, alpha=0.7):
         soft = F.kl_div(F.log_softmax(z_student, -1), F.log_softmax(z_teacher / T, -1), log_target=True, reduction="batchmean")
+        return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("Teacher AND student are softened by the same T; you divide only the student's logits.")
+    def student_softened_only(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        soft = F.kl_div(F.log_softmax(z_student / T, -1), F.log_softmax(z_teacher, -1), log_target=True, reduction="batchmean")
+        return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    _mse = "The squared difference of logits is another distillation loss. Here the soft part is the KL divergence of the softened probabilities."
+
+    @trap(_mse)
+    def squared_difference(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return alpha * T * T * F.mse_loss(z_student / T, z_teacher / T) + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap(_mse)
+    def squared_difference_of_probabilities(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        soft = F.mse_loss(torch.softmax(z_student / T, -1), torch.softmax(z_teacher / T, -1))
+        return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("The soft part is weighted by alpha; you add it with weight 1.")
+    def soft_part_not_weighted(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, y, T, 1.0) + (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("KL(teacher ‖ student) alone is asked for. You average it with the other direction.")
+    def symmetric(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return (_kd(z_student, z_teacher, y, T, alpha) + _kd(z_student, z_teacher, y, T, alpha, reverse=True)) / 2
+
+    @trap("The hard part compares with the labels y, not with the teacher's most likely class.")
+    def labels_of_the_teacher(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, z_teacher.argmax(-1), T, alpha)
+
+    @trap("T² belongs to the soft part: its gradient shrinks. You scale the hard part instead.")
+    def factor_on_the_hard_part(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, y, T, alpha, factor=0) + (T * T - 1) * (1 - alpha) * F.cross_entropy(z_student, y)
+
+    @trap("The argument alpha is ignored: weigh the parts with alpha and 1 − alpha, whatever they are.")
+    def alpha_ignored(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, y, T, 0.7)
+
+    @trap("The argument T is ignored: soften both logits by T, whatever it is.")
+    def T_ignored(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, y, 4.0, alpha)
+
+    @trap("The hard part sends no gradient to the student: item() and detach() cut it off. Add tensors.")
+    def hard_part_detached(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        return _kd(z_student, z_teacher, y, T, alpha) + (1 - alpha) * (F.cross_entropy(z_student.detach(), y) - F.cross_entropy(z_student, y))
+
+    @trap("log(softmax + a small number) caps the loss of a confident mistake. log_softmax is exact for all logits.")
+    def log_with_a_constant(z_student, z_teacher, y, T=4.0, alpha=0.7):
+        soft = F.kl_div(torch.log(torch.softmax(z_student / T, -1) + 1e-12), torch.softmax(z_teacher / T, -1), reduction="batchmean")
         return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
 
     @trap("T² belongs to the soft part only; you scale the hard part as well.")
@@ -1817,7 +2258,12 @@ def _only_two_four(submission, w):
 
 
 def _columns(w):
-    return _two_four(w.T).T if w.shape[0] % 4 == 0 else _two_four(w[:, ::-1])
+    groups = w.T.reshape(-1, 4)
+    return _two_four(groups).reshape(w.T.shape).T
+
+
+def _counted_global(count):
+    return lambda ws, amount: _global(ws, amount, drop=lambda a: count(a * sum(w.size for w in ws)) / sum(w.size for w in ws))
 
 
 @exercise("efficiency.prune-unstructured", names="global_prune prune_2_4", covers=["efficiency.pruning", "efficiency.sparsity-gotcha", "efficiency.tq08", "thirty.tq24", "thirty.t-prune"], forbid=["torch.nn.utils.prune"])
@@ -1841,6 +2287,10 @@ class PruneUnstructured:
                 call([normal((5, 4), 1.0, 6)], 0.25),
                 call([normal((2, 2), 3.0, 7), normal((6, 6), 0.7, 8)], 0.25),
                 call([normal((3, 5), 1.0, 9), normal((5, 1), 0.4, 10)], 0.5),
+                call([normal((5, 8), 1.0, 16), normal((6, 10), 0.5, 17)], 0.29),  # 0.29 · 100 is a little less than 29
+                call([normal((10, 6), 1.0, 18), normal((8, 5), 0.5, 19)], 0.07),  # 0.07 · 100 is a little more than 7
+                call([normal((4, 5), 0.2, 20), normal((5, 6), 1.0, 21)], 0.58),  # a little less than 29
+                call([normal((3, 5), 1.0, 22), normal((2, 5), 0.05, 23)], 0.28),  # a little more than 7
             ],
             probe=_only_global,
         ),
@@ -1874,13 +2324,18 @@ class PruneUnstructured:
     one_of_four = trap("2:4 means two zeros in each group of four; you make one.")(_prune(prune_2_4=lambda w: _two_four(w, drop=1)))
     three_of_four = trap("2:4 keeps two of each four; you keep one.")(_prune(prune_2_4=lambda w: _two_four(w, drop=3)))
     smallest_in_groups = trap("Keep the two LARGEST of each group; you keep the two smallest.")(_prune(prune_2_4=lambda w: _two_four(w, score=_minus_abs)))
+    _whole = "amount · n need not be a whole number in floating point: 0.29 · 100 is 28.999…, 0.07 · 100 is 7.000…1. Round to the nearest; int() and ceil() miss by one."
+    cut_off = trap(_whole)(_prune(global_prune=_counted_global(int)))
+    rounded_up = trap(_whole)(_prune(global_prune=_counted_global(np.ceil)))
+    one_too_few = trap("You prune one weight too few: the weight at the threshold is one of those to remove.")(_prune(global_prune=_counted_global(lambda k: round(k) - 1)))
+    one_too_many = trap("You prune one weight too many: count how many magnitudes lie below your threshold.")(_prune(global_prune=_counted_global(lambda k: round(k) + 1)))
 
     @right("loops")
     class loops:
         def global_prune(ws, amount):
             entries = sorted((abs(v), n, i) for n, w in enumerate(ws) for i, v in enumerate(w.flat))
             masks = [np.ones(w.shape, dtype=bool) for w in ws]
-            for _, n, i in entries[: int(amount * len(entries))]:
+            for _, n, i in entries[: round(amount * len(entries))]:
                 masks[n].flat[i] = False
             return masks
 
@@ -1995,6 +2450,31 @@ class PruneStructured:
         kept = np.argsort(_norms(W1, W2))[len(W1) - keep :]
         return W1[kept], b1[kept], W2[:, kept[::-1]]
 
+    @trap("W1 and W2 have to list the neurons in the same order; yours differ, so columns meet the wrong neurons.")
+    def columns_by_rank(W1, b1, W2, keep):
+        kept = np.argsort(_norms(W1, W2))[len(W1) - keep :]
+        return W1[np.sort(kept)], b1[np.sort(kept)], W2[:, kept]
+
+    @trap("W1 and W2 have to list the neurons in the same order; yours differ, so columns meet the wrong neurons.")
+    def rows_by_rank(W1, b1, W2, keep):
+        kept = np.argsort(_norms(W1, W2))[len(W1) - keep :]
+        return W1[kept], b1[kept], W2[:, np.sort(kept)]
+
+    @trap("W1 and W2 have to list the neurons in the same order; yours differ, so columns meet the wrong neurons.")
+    def rows_from_the_top(W1, b1, W2, keep):
+        kept = np.argsort(-_norms(W1, W2))[:keep]
+        return W1[kept], b1[kept], W2[:, np.sort(kept)]
+
+    @trap("Row i of W1 holds the incoming weights of neuron i: take the norm along axis 1. Yours is the norm of the columns, one for each input.")
+    def norms_of_columns(W1, b1, W2, keep):
+        kept = np.sort(np.argsort(np.sqrt((W1**2).sum(axis=0)))[-keep:])
+        return W1[kept], b1[kept], W2[:, kept]
+
+    @trap("The kept neurons keep their weights as they are. Scaling by H / keep belongs to dropout, which removes neurons at random.")
+    def rescaled(W1, b1, W2, keep):
+        W1s, b1s, W2s = _keep(W1, b1, W2, keep)
+        return W1s, b1s, W2s * len(W1) / keep
+
     @right("a mask in the original order")
     def with_mask(W1, b1, W2, keep):
         norms = np.linalg.norm(W1, axis=1)
@@ -2037,6 +2517,11 @@ def _right_by_multiplying(w, bits, axis=None):
     return q, q * m / top
 
 
+def _right_halves_away_from_zero(w, bits, axis=None):
+    q, w_hat = _quantize(w, bits, axis, rounding=lambda v: np.sign(v) * np.floor(np.abs(v) + 0.5))
+    return q.astype(np.int8 if bits <= 8 else np.int32), w_hat
+
+
 def _quiet(function):
     def quiet(w, bits, axis=None):
         with np.errstate(all="ignore"):
@@ -2054,8 +2539,37 @@ _wrong_floor = _quantizer(rounding=np.floor)
 _wrong_trunc = _quantizer(rounding=np.trunc)
 
 
+def _wrong_rows(w, bits, axis=None):
+    return _quantize(w, bits, 0)
+
+
 def _wrong_eight(w, bits, axis=None):
     return _quantize(w, 8, axis)
+
+
+def _wrong_four(w, bits, axis=None):
+    return _quantize(w, 4, axis)
+
+
+def _wrong_columns(w, bits, axis=None):
+    return _quantize(w, bits, w.ndim - 1)
+
+
+def _wrong_rows_for_none(w, bits, axis=None):
+    return _quantize(w, bits, 0 if axis is None else axis)
+
+
+def _wrong_rows_for_any(w, bits, axis=None):
+    return _quantize(w, bits, None if axis is None else 0)
+
+
+def _wrong_columns_for_any(w, bits, axis=None):
+    return _quantize(w, bits, None if axis is None else w.ndim - 1)
+
+
+def _wrong_q(w, bits, axis=None):
+    q, _ = _quantize(w, bits, axis, rounding=np.asarray)
+    return q, _quantize(w, bits, axis)[1]
 
 
 def _wrong_scaled(w, bits, axis=None):
@@ -2080,18 +2594,39 @@ def _with_zeros():
     return w
 
 
+def _checks(bits=(8, 4), axes=(None, 0, 1), part=slice(0, 2)):
+    """A check against the right values, on square matrices and on one with a channel of zeros."""
+
+    def check(quantize):
+        for b in bits:
+            for axis in axes:
+                assert _same(quantize(_square(), b, axis=axis)[part], _right_numpy(_square(), b, axis)[part])
+        axis = 0 if 0 in axes else 1
+        zeros = _with_zeros() if axis == 0 else _with_zeros().T
+        assert _same(quantize(zeros, bits[0], axis=axis)[part], _right_numpy(zeros, bits[0], axis)[part])
+
+    return check
+
+
 @exercise("efficiency.test-quantize", names="check_quantize", covers=["efficiency.quant-formula", "efficiency.debug-int8"])
 class TestQuantize:
-    accepts = {"NumPy, integers": _right_numpy, "torch": _right_torch, "multiplied by the inverse": _right_by_multiplying}
+    accepts = {"NumPy, integers": _right_numpy, "torch": _right_torch, "multiplied by the inverse": _right_by_multiplying, "int8, halves away from zero": _right_halves_away_from_zero}
     catches = {
         "all bits for the magnitude": _wrong_all_bits,
         "maximum without |·|": _wrong_signed,
         "axis ignored": _wrong_tensor,
         "axis reduced instead of kept": _wrong_axis,
+        "always one scale a row": _wrong_rows,
+        "always one scale a column": _wrong_columns,
+        "one scale a row for axis=None": _wrong_rows_for_none,
+        "one scale a row for any axis": _wrong_rows_for_any,
+        "one scale a column for any axis": _wrong_columns_for_any,
         "nan for a channel of zeros": _wrong_zero,
         "rounds down": _wrong_floor,
         "cuts off": _wrong_trunc,
         "always 8 bits": _wrong_eight,
+        "always 4 bits": _wrong_four,
+        "q not rounded": _wrong_q,
         "w_hat off by 0.3 %": _wrong_scaled,
     }
 
@@ -2112,7 +2647,7 @@ class TestQuantize:
             for axis in (None, 0, 1):
                 assert _same(quantize(_square(), bits, axis=axis), _right_numpy(_square(), bits, axis))
 
-    @trap("That the error is at most half a step is a law of the right one, but w_hat alone says little of q, of the bits and of the axis. Compare q and w_hat with values that you know.")
+    @trap("Shapes, finite numbers and a small error are what many wrong ones have too: they say little of q, of the bits and of the axis. Compare q and w_hat with values that you know.")
     def small_error_only(quantize):
         w = normal((3, 3), 1.0, 3)
         _, w_hat = quantize(w, 8)
@@ -2134,12 +2669,49 @@ class TestQuantize:
                 assert np.array_equal(q, e) and np.array_equal(w_hat, e_hat)
         assert _same(quantize(_with_zeros(), 8, axis=0), _right_numpy(_with_zeros(), 8, 0))
 
-    @trap("The integers are right in every one you saw, but w_hat is part of the result. Compare both.")
+    @trap("A w_hat that is slightly off goes unseen. It is part of the result: compare it too, with a tolerance of about 1e−9.")
     def integers_only(quantize):
         for bits in (8, 4):
             for axis in (None, 0, 1):
                 assert _same(quantize(_square(), bits, axis=axis)[:1], _right_numpy(_square(), bits, axis)[:1])
         assert _same(quantize(_with_zeros(), 8, axis=0), _right_numpy(_with_zeros(), 8, 0)[:1] + (quantize(_with_zeros(), 8, axis=0)[1],)) and np.isfinite(quantize(_with_zeros(), 8, 0)[1]).all()
+
+    @trap("Nearly every implementation passes your check. It has to RAISE on wrong values: assert a comparison of q and w_hat. Returning False or looking at shapes does not do.")
+    def returns_a_verdict(quantize):
+        return _same(quantize(_square(), 8), _right_numpy(_square(), 8))
+
+    @trap("Your check rejects every right implementation: work your expected values out by hand, with 2^(bits−1) − 1 as the largest integer.")
+    def wrong_expectation(quantize):
+        for bits in (8, 4):
+            for axis in (None, 0, 1):
+                assert _same(quantize(_square(), bits, axis=axis), _quantize(_square(), bits, axis, top=lambda b: 2 ** (b - 1), clip=False))
+
+    @trap("q may have any numeric dtype, floating types too: compare its values, not its dtype.")
+    def integer_dtype(quantize):
+        for bits in (8, 4):
+            for axis in (None, 0, 1):
+                got = quantize(_square(), bits, axis=axis)
+                assert np.issubdtype(np.asarray(got[0]).dtype, np.integer) and _same(got, _right_numpy(_square(), bits, axis))
+        assert _same(quantize(_with_zeros(), 8, axis=0), _right_numpy(_with_zeros(), 8, 0))
+
+    _bits = "With one number of bits alone, one that ignores `bits` looks right. Try another one as well."
+    eight_bits_only = trap(_bits)(_checks(bits=(8,)))
+    four_bits_only = trap(_bits)(_checks(bits=(4,)))
+    _axis = "A value of `axis` that you never try may be treated like another one, and nobody sees it. Try 0, 1 and None."
+    rows_only = trap(_axis)(_checks(axes=(0,)))
+    columns_only = trap(_axis)(_checks(axes=(1,)))
+    never_none = trap(_axis)(_checks(axes=(0, 1)))
+    never_columns = trap(_axis)(_checks(axes=(None, 0)))
+    never_rows = trap(_axis)(_checks(axes=(None, 1)))
+    restored_only = trap("A wrong q goes unseen when w_hat is right. It is part of the result: compare both.")(_checks(part=slice(1, 2)))
+
+    @trap("A half may be rounded either way. Your check has a tie at .5 and rejects a right one: choose numbers without ties.")
+    def tie_pinned(quantize):
+        assert np.allclose(np.asarray(quantize(np.array([[0.5, 7.0, 2.5]]), 4)[0], dtype=float), [[0, 7, 2]])
+        for bits in (8, 4):
+            for axis in (None, 0, 1):
+                assert _same(quantize(_square(), bits, axis=axis), _right_numpy(_square(), bits, axis))
+        assert _same(quantize(_with_zeros(), 8, axis=0), _right_numpy(_with_zeros(), 8, 0))
 
     @right("laws: grid, largest weight, nearest point, restored by the scale")
     def laws(quantize):
@@ -2164,4 +2736,4 @@ class TestQuantize:
         q, w_hat = quantize(w, 4, axis=1)
         assert np.allclose(np.asarray(q, dtype=float), [[0, -7, 0], [0, 0, 0], [7, 4, -7]]) and np.allclose(w_hat[0, 1], -1.4)
         q, w_hat = quantize(-w, 8)
-        assert np.allclose(np.asarray(q, dtype=float)[2], [-127, -15, 47]) and np.allclose(w_hat[2, 0], -7)
+        assert np.allclose(np.asarray(q, dtype=float)[[0, 2]], [[-7, 25, 0], [-127, -15, 47]]) and np.allclose(w_hat[2, 0], -7)

@@ -121,14 +121,14 @@ assert roofline(4096, 4096, 4096, 2, 2, 989e12, 3.35e12)[2] == "compute", "4096 
 # %% demo="efficiency.quantization" covers="efficiency.quant-formula efficiency.regimes efficiency.debug-int8 efficiency.hook"
 explore(
     demos.grid,
-    alt="Weights against restored weights at 4 bits: with one scale for all rows only five levels are used and every row has 41 percent error",
+    alt="Weights against restored weights at 4 bits: with one scale for all rows only six levels are used and every row has about 41 percent error",
     bits=(2, 8, 1, 4),
     outlier=(0.3, 3.0, 0.1, 1.0),
     scales=["per tensor", "per row"],
 )
 
 # %% [markdown]
-# **What to see.** Of 15 levels, the seven harmless rows use five: their error is 41 % of their standard deviation. **Try** `per row`: only row 0 still pays for its outlier, and the mean error falls to 16 %. A scale a row costs one number a row.
+# **What to see.** Of 15 levels, the seven harmless rows use six: their error is 41 % of their standard deviation. **Try** `per row`: only row 0 still pays for its outlier, and the mean error falls to 16 %. A scale a row costs one number a row.
 #
 # When $s$ comes from calibration data instead of the tensor itself, values beyond the range must be clipped to $\pm(2^{b-1}-1)$. Write the clip always; here it does no harm.
 #
@@ -136,9 +136,9 @@ explore(
 #
 # Write `quantize_symmetric(w, bits, axis=None)` → `(q, w_hat)`.
 #
-# - `w`: float64 array with one to three axes. `bits` ≥ 2. `axis=None`: one scale for the whole array. Otherwise `axis` (0, 1 or 2) is the axis that is *kept*: one scale for each index along it, the maximum over all other axes.
+# - `w`: float64 array with one to three axes. `bits` ≥ 2, also more than 8. `axis=None`: one scale for the whole array. Otherwise `axis` (0, 1 or 2) is the axis that is *kept*: one scale for each index along it, the maximum over all other axes.
 # - `q`: the integers $\mathrm{round}(w/s)$ within $\pm(2^{b-1}-1)$, to the nearest; any numeric dtype. `w_hat`: $q\,s$. Both have the shape of `w`.
-# - A channel of zeros (or an array of zeros) gives zeros, without a warning. Ties at .5 do not occur.
+# - A channel of zeros (or an array of zeros) gives zeros, without a warning. All other channels follow the formula, however small they are. Ties at .5 do not occur.
 # - torch's own fake-quantize functions may not be called.
 #
 # `quantize_symmetric(np.array([[0.4, -1.4], [7.0, 0.8]]), 4, axis=0)` gives `q = [[2, -7], [7, 1]]` and `w_hat = [[0.4, -1.4], [7., 1.]]`.
@@ -406,7 +406,7 @@ explore(
 #
 # Write `kv_cache_bytes(layers, kv_heads, head_dim, seq, batch, dtype_bytes)` and `max_batch(gpu_bytes, weight_bytes, per_sequence_bytes)`.
 #
-# - All arguments are ints ≥ 1, all results ints.
+# - All arguments are ints ≥ 1, all results ints, exact for large numbers too.
 # - `kv_cache_bytes`: bytes of keys and values for all layers and sequences.
 # - `max_batch`: how many sequences fit into what the weights leave of the memory; 0 if none does, also when the weights themselves do not fit.
 #
@@ -613,7 +613,7 @@ assert speculative_step(P_, Q_, [1], [0.5], 0.8) == [2], "0.5 > 3/7: rejected; t
 # %% demo="efficiency.speculation" covers="efficiency.tq10 efficiency.kv-methods"
 explore(
     demos.speculation,
-    alt="Speedup over acceptance probability and draft length: below 1 for acceptance under 0.3 with long drafts, above 3 only beyond 0.87",
+    alt="Speedup over acceptance probability and draft length: below 1 at an acceptance of 0.3 with five or more drafts, above 3 only beyond 0.87",
     draft_cost=(0.0, 0.5, 0.05, 0.1),
 )
 
@@ -708,7 +708,7 @@ reveal(
 #
 # Write `global_prune(ws, amount)` → list of masks and `prune_2_4(w)` → mask. A mask has the shape of its matrix, 1 where a weight is kept and 0 where it is pruned, in any numeric or boolean dtype.
 #
-# - `ws`: list of float64 matrices. Remove the share `amount` (strictly between 0 and 1) of *all weights together* with the smallest magnitude, with one threshold for all matrices. `amount` times the number of weights is a whole number.
+# - `ws`: list of float64 matrices. Remove the share `amount` (strictly between 0 and 1) of *all weights together* with the smallest magnitude, with one threshold for all matrices. `amount` times the number of weights is a whole number, up to the rounding of floats.
 # - `w`: float64 $(M,K)$, $K$ a multiple of 4. In each group of four neighbours along a row (columns 0–3, 4–7, …) keep the two with the largest magnitude.
 # - No two magnitudes are equal. `torch.nn.utils.prune` may not be called.
 #
@@ -780,7 +780,7 @@ assert sorted(W2s_[0].tolist()) == [5, 7], "and with their own columns of W2"
 #
 # ### Exercise efficiency.kd-loss · difficulty 3 of 5 · 20 min · 4 points
 #
-# **Symptom.** The student learns as if there were no teacher, only more slowly. The distillation part of the loss is *negative*, and it fades when $T$ grows. There are five faults in two lines.
+# **Symptom.** The student learns as if there were no teacher, only more slowly. The distillation part of the loss is *negative*, and its gradient fades when $T$ grows. There are six faults in two lines.
 #
 # Repair `kd_loss(z_student, z_teacher, y, T=4.0, alpha=0.7)` so that it is the loss of the distillation section.
 #
@@ -790,9 +790,9 @@ assert sorted(W2s_[0].tolist()) == [5, 7], "and with their own columns of W2"
 #
 # With equal logits for both, the loss is $(1-\alpha)$ times the cross-entropy. For `z_student = [[0., 0.]]`, `z_teacher = [[4., 0.]]`, `y = [0]` and the defaults it is 1.4505.
 #
-# <details><summary>Hint 1</summary>Read what F.kl_div expects as its first argument, and what its default reduction divides by.</details>
+# <details><summary>Hint 1</summary>Read which of the two distributions F.kl_div expects first, in which form, and what its default reduction divides by.</details>
 #
-# <details><summary>Hint 2</summary>Faults: log missing, reduction, factor T², log of the target if you ask for it, temperature in the hard part.</details>
+# <details><summary>Hint 2</summary>Faults: order of the two distributions, log missing, reduction, factor T², which part gets alpha, temperature in the hard part.</details>
 
 # %% exercise="efficiency.kd-loss" points=4
 def kd_loss(z_student: torch.Tensor, z_teacher: torch.Tensor, y: torch.Tensor, T: float = 4.0, alpha: float = 0.7) -> torch.Tensor:
@@ -818,7 +818,7 @@ assert kd_loss(s_, t_, torch.tensor([0]), alpha=1.0) > 0, "KL is never negative"
 # %% [markdown]
 # ### Exercise efficiency.w8a8 · difficulty 3 of 5 · 20 min · 4 points
 #
-# **Symptom.** This INT8 layer returns numbers of the wrong size and sign. With two input features it is nearly right, with 64 it is noise. And even after the first repair one outlier token ruins all the others. Two faults.
+# **Symptom.** This INT8 layer returns numbers that are far too small, with random signs, even for a single input feature. And after the first repair one outlier token still ruins all the others. Two faults.
 #
 # Repair `int8_linear(x, w)`: quantize both factors, multiply integers, undo the scales.
 #
@@ -930,7 +930,7 @@ assert ([int(t) for t in tokens_], calls_) == ([8, 9, 0, 1], 4), "a useless draf
 #
 # - It raises `AssertionError` (any exception counts) for a wrong implementation and returns without one for a right implementation. NumPy and torch are allowed.
 # - Right ones follow the contract of exercise efficiency.quantize for float64 matrices: `q` and `w_hat` are arrays of any numeric dtype, `w_hat` agrees to about $10^{-12}$. Ties at .5 may go either way: avoid them. Call with two or three arguments, `axis` by position or by name.
-# - Wrong ones among those you will meet: all $b$ bits for the magnitude, maximum without $|\cdot|$, `axis` ignored or reduced, `nan` for a channel of zeros, rounded down or cut off, `bits` ignored, `w_hat` slightly off. Each is right in all else.
+# - Wrong ones among those you will meet: all $b$ bits for the magnitude, maximum without $|\cdot|$, `axis` ignored, reduced, always the same or wrong for one value only (0, 1 or `None`), `nan` for a channel of zeros, rounded down or cut off, `bits` ignored, `q` not rounded, `w_hat` slightly off. Each is right in all else.
 #
 # Score: the share of wrong ones that you catch, less the right ones that you reject.
 #

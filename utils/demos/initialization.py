@@ -112,7 +112,8 @@ def orthogonal_power(gain=1.0, n=64, seed=0):
     right.plot(circle.real, circle.imag, color="#555555", lw=1, ls=":")
     right.set(aspect="equal", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
     left.set(yscale="log", ylim=(1e-7, 1e7), xlim=(0, 100))
-    figures.label(left, "multiplications t", "length of $W^t v$", f"Gain {gain:.2f}: orthogonal length {lengths[-1]:.3g} after 100")
+    length = f"{lengths[-1]:,.0f}" if lengths[-1] >= 100 else f"{lengths[-1]:.3g}"
+    figures.label(left, "multiplications t", "length of $W^t v$", f"Gain {gain:.2f}: orthogonal length {length} after 100")
     figures.label(right, "real part", "imaginary part", "Eigenvalues")
     left.legend(loc="upper left")
     return fig
@@ -169,6 +170,8 @@ def initial_loss(task="1 % positives", log10_scale=-2.0):
         ax.text(99, 1.05 * level, text, fontsize=9, ha="right", va="bottom", color="#555555")
     ax.set(yscale="log", xlim=(0, 100))
     low, high = ax.get_ylim()
+    high = max(high, 1.5 * uniform)  # room for the label above its line
+    ax.set_ylim(low, high)
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())

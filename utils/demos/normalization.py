@@ -215,7 +215,7 @@ def pre_post(depth=24, rate=0.003):
     right.axhline(np.log(10), color=INK, lw=1, ls=":")
     right.text(1, 2.95, "dotted: guessing, ln 10 = 2.30", fontsize=9, va="top")
     right.set(ylim=(0, 3.2))
-    left.legend(loc="lower left")
+    left.legend(loc="upper left")
     right.legend(loc="upper right")
     return fig
 

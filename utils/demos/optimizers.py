@@ -287,7 +287,7 @@ def lr_finder(keep=0.9, depth=2, log10_rate=-1.0):
     left.semilogx(rates[: len(curve)], curve, color=figures.COLORS[0], ls="-")
     left.axvline(10.0**log10_rate, color=figures.COLORS[2], ls="--")
     left.axhline(math.log(10), color="#555555", ls=":", lw=1.2)
-    left.text(1.2e-5, math.log(10) * 1.03, "guessing: ln 10", fontsize=9)
+    left.text(1.2e-5, math.log(10) * 1.05, "guessing: ln 10", fontsize=9)
     left.set_ylim(0, 4.5)
     net = classifier(depth)
     run = fit(net, torch.optim.SGD(net.parameters(), lr=10.0**log10_rate), 200, stop_above=1e3)

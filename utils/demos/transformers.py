@@ -232,9 +232,9 @@ def block(norm="pre-LN", depth=24):
 def _draw_block(ax, norm):
     ax.set(xlim=(0, 10), ylim=(0, 11))
     ax.axis("off")
-    rows = [("LN", "attention"), ("LN", "MLP")] if norm == "pre-LN" else [("attention", None), ("MLP", None)]
+    rows = [("LN", "attention"), ("LN", "FFN")] if norm == "pre-LN" else [("attention", None), ("FFN", None)]
     y, x_stream, x_branch = 0.9, 2.6, 6.9
-    ax.text(x_stream, 0.35, "tokens (B, T, D)", ha="center", fontsize=10)
+    ax.text(x_stream, 0.05, "tokens (B, T, D)", ha="center", fontsize=10)
     for inner in rows:
         top = y + 4.2
         boxes = [name for name in inner if name]
