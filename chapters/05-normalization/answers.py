@@ -159,6 +159,10 @@ class NormalizeExercise:
     def no_gamma(x, axes, gamma, beta, eps=1e-5):
         return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) + beta
 
+    @trap("gamma is applied, but beta is not added. The last step is gamma * xhat + beta.")
+    def no_beta(x, axes, gamma, beta, eps=1e-5):
+        return gamma * (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+
     @trap("You reduce axis 0 whatever `axes` says. Pass `axes` on to mean and variance.")
     def always_axis_0(x, axes, gamma, beta, eps=1e-5):
         return gamma * (x - x.mean(0, keepdims=True)) / np.sqrt(x.var(0, keepdims=True) + eps) + beta
@@ -475,6 +479,14 @@ class RMSNormExercise:
         axes = tuple(range(1, x.ndim)) or (0,)
         return gamma * x / np.sqrt((x**2).mean(axes, keepdims=True) + eps)
 
+    @trap("gamma is not applied. The last step scales each feature: gamma * x / rms.")
+    def no_gamma(x, gamma, eps=1e-6):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
+
+    @trap("You reduce axis 1. It is the last axis only for inputs of two axes: reduce axis -1.")
+    def always_axis_1(x, gamma, eps=1e-6):
+        return gamma * x / np.sqrt((x**2).mean(min(1, x.ndim - 1), keepdims=True) + eps)
+
     @right("through the Euclidean norm")
     def through_the_norm(x, gamma, eps=1e-6):
         d = x.shape[-1]
@@ -684,6 +696,11 @@ class BatchNormTrain:
         y = gamma * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
         return y, (1 - momentum) * running_mean + momentum * x.mean(0), running_var.copy()
 
+    @trap("You overwrite the running statistics with those of the batch. They are averages: (1 - momentum) * old + momentum * batch.")
+    def keeps_the_last_batch(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+        y = gamma * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
+        return y, x.mean(0), x.var(0, ddof=1)
+
     @right("feature by feature")
     def feature_by_feature(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
         n = len(x)
@@ -710,11 +727,11 @@ def running_case(sizes, c, *, seed, momentum, eps, n_eval=3):
 
 
 @st.composite
-def small_running_cases(draw):
+def small_running_cases(draw, rows=(1, 2)):
     c = draw(st.integers(1, 3))
     batches = [draw(arrays((draw(st.integers(2, 4)), c), -3, 3)) for _ in range(draw(st.integers(1, 3)))]
     return call(
-        batches, draw(arrays((draw(st.integers(1, 2)), c), -3, 3)), draw(st.sampled_from([0.1, 0.3])), draw(st.sampled_from([1e-5, 1e-2]))
+        batches, draw(arrays((draw(st.integers(*rows)), c), -3, 3)), draw(st.sampled_from([0.1, 0.3])), draw(st.sampled_from([1e-5, 1e-2]))
     )
 
 
@@ -766,7 +783,7 @@ class BatchNormRunning:
             probe=training_outputs,
         ),
         "running statistics": group(
-            small_running_cases(),
+            small_running_cases(rows=(2, 3)),
             running_case((6, 6, 6, 6), 3, seed=4, momentum=0.1, eps=1e-5),
             running_case((2, 5, 3), 3, seed=5, momentum=0.3, eps=1e-2),
             running_case((9, 2, 4, 3, 7), 2, seed=6, momentum=0.9, eps=1e-5),
@@ -855,6 +872,14 @@ class BatchNormRunning:
     def evaluation_moves_the_mean(batches, x_eval, momentum, eps):
         outputs, y, mean, var = run_bn(batches, x_eval, momentum, eps)
         return outputs, y, (1 - momentum) * mean + momentum * x_eval.mean(0), var
+
+    @trap("x_eval moves the running statistics. In eval mode they are used and stay as training left them.")
+    def evaluation_moves_both(batches, x_eval, momentum, eps):
+        outputs, y, mean, var = run_bn(batches, x_eval, momentum, eps)
+        if len(x_eval) > 1:
+            mean = (1 - momentum) * mean + momentum * x_eval.mean(0)
+            var = (1 - momentum) * var + momentum * x_eval.var(0, ddof=1)
+        return outputs, y, mean, var
 
     @trap("You correct the running statistics for their start, as Adam does. BatchNorm does not: they still hold 0 and 1 in part.")
     def corrects_the_start(batches, x_eval, momentum, eps):
@@ -1117,6 +1142,12 @@ class BatchNorm2dClass:
         def unbiased(self, x, var):
             with np.errstate(all="ignore"):
                 return var * np.float64(len(x)) / (len(x) - 1)
+
+    @trap("The unbiased factor uses the number of pixels of one image. A channel's statistics rest on n = N*H*W values: n/(n-1).")
+    class counts_pixels(NumpyBatchNorm2d):
+        def unbiased(self, x, var):
+            n = max(x.shape[2] * x.shape[3], 2)
+            return var * n / (n - 1)
 
     @trap("You store the population variance. running_var keeps the unbiased estimate, times n/(n-1) with n = N*H*W.")
     class stores_biased(NumpyBatchNorm2d):
@@ -1930,6 +1961,12 @@ class GroupNormExercise:
         size = x.shape[1] // num_groups
         return grouped(x, num_groups, np.repeat(gamma[::size], size), np.repeat(beta[::size], size), eps)
 
+    @trap("gamma and beta line up with the last axis, the width. Give them the shape (C, 1, 1), so that they multiply channels.")
+    def gamma_along_the_width(x, num_groups, gamma, beta, eps=1e-5):
+        g = x.reshape(len(x), num_groups, -1)
+        g = (g - g.mean(-1, keepdims=True)) / np.sqrt(g.var(-1, keepdims=True) + eps)
+        return gamma * g.reshape(x.shape) + beta
+
     @right("block by block")
     def block_by_block(x, num_groups, gamma, beta, eps=1e-5):
         size = x.shape[1] // num_groups
@@ -2050,6 +2087,24 @@ class SyncStats:
     def averages_deviations(means, variances, counts):
         share = (counts / counts.sum())[:, None]
         return (share * means).sum(0), (share * np.sqrt(variances)).sum(0) ** 2
+
+    @trap("You average standard deviations within the shards. Those do not add up: average the variances.")
+    def deviations_within(means, variances, counts):
+        share = (counts / counts.sum())[:, None]
+        mean = (share * means).sum(0)
+        return mean, (share * np.sqrt(variances)).sum(0) ** 2 + (share * (means - mean) ** 2).sum(0)
+
+    @trap("You use n_k - 1 and n - 1, as for unbiased variances. What comes in and what goes out are population variances: n_k and n.")
+    def pooled_as_unbiased(means, variances, counts):
+        n = counts.sum()
+        k = counts[:, None]
+        mean = (k * means).sum(0) / n
+        return mean, ((k - 1) * variances + k * (means - mean) ** 2).sum(0) / max(n - 1, 1)
+
+    @trap("You return the mean of the squares, variance + mean^2. Subtract the square of the common mean to get the variance.")
+    def second_moment_only(means, variances, counts):
+        share = (counts / counts.sum())[:, None]
+        return (share * means).sum(0), (share * (variances + means**2)).sum(0)
 
     @right("through the second moments")
     def second_moments(means, variances, counts):
@@ -2671,6 +2726,21 @@ class BatchNormToGroupNorm:
                 m.bias.data -= m.running_mean * m.weight.data / torch.sqrt(m.running_var + m.eps)
         return to_group_norm(model, groups)
 
+    @trap(
+        "You fold the running statistics into weight and bias, as for a frozen BatchNorm. GroupNorm has statistics of its own: copy weight "
+        "and bias as they are."
+    )
+    def folds_the_statistics(model, groups):
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.weight.data /= torch.sqrt(m.running_var + m.eps)
+                m.bias.data -= m.running_mean * m.weight.data
+        return to_group_norm(model, groups)
+
+    @trap("You stop below `groups`. The number of groups is at most `groups`: where that divides the channels, take it.")
+    def stops_below(model, groups):
+        return to_group_norm(model, groups, number=lambda c, groups: next(g for g in range(max(groups - 1, 1), 0, -1) if c % g == 0))
+
     @trap("The model comes back in another mode. Its training flags are among what stays as it is: call neither eval() nor train().")
     def leaves_it_in_train(model, groups):
         return to_group_norm(model, groups).train()
@@ -3029,7 +3099,7 @@ def weights_for(model, seed):
 
 def run_fit(submission, train_sizes, val_sizes, epochs, arrives_in_train_mode, seed):
     """The learner's loop on a small classifier with a spy in front."""
-    model = weights_for(nn.Sequential(Spy(), nn.Linear(4, 7), nn.BatchNorm1d(7, momentum=0.5), nn.ReLU(), nn.Linear(7, 3)).double(), seed)
+    model = weights_for(nn.Sequential(Spy(), nn.Linear(4, 7), nn.BatchNorm1d(7, momentum=0.4), nn.ReLU(), nn.Linear(7, 3)).double(), seed)
     model.train(arrives_in_train_mode)
     opt = torch.optim.SGD(model.parameters(), lr=0.8)
     accuracies = submission.fit(model, labelled(train_sizes, seed), labelled(val_sizes, seed + 1), epochs, opt)
@@ -3156,6 +3226,14 @@ class FixTrainEval:
             epoch(model, train, opt)
             with torch.no_grad():
                 out.append(accuracy(copy.deepcopy(model).eval(), val))
+        return out
+
+    @trap("Your first epoch runs in the mode in which the model arrives. Call model.train() at the start of EVERY epoch, the first too.")
+    def train_mode_after_validation(model, train, val, epochs, opt):
+        out = []
+        for _ in range(epochs):
+            out += fit_with(model, train, val, 1, opt, each=False)
+            model.train()
         return out
 
     @right("inference mode, counted by hand")
@@ -3337,6 +3415,14 @@ class FixFrozenBackbone:
                 m.eval()
         return head_with(backbone, head, batches, opt, modes=(None, None))
 
+    @trap("Layers at the backbone's top level are in eval mode, a BatchNorm inside a block is not. backbone.eval() goes all the way down.")
+    def not_inside_blocks(backbone, head, batches, opt):
+        nn.Sequential(backbone, head).train()
+        for m in backbone.children():
+            if is_batch_norm(m) or isinstance(m, nn.Dropout):
+                m.eval()
+        return head_with(backbone, head, batches, opt, modes=(None, None))
+
     @trap("The losses are those after the step. Return the loss that the step was taken for.")
     def losses_after_the_step(backbone, head, batches, opt):
         losses = []
@@ -3391,6 +3477,7 @@ class FixCancellation:
             offset_call((3, 8), seed=2, offset=3000.0),
             offset_call((2, 5, 16), seed=3, offset=-2000.0),
             offset_call((6, 4), seed=4, offset=10000.0, scale=2.0),
+            offset_call((3, 8), seed=21, offset=0.0, scale=500.0),
             offset_call((5, 6), seed=20, offset=np.array([[0.0], [3000.0], [-3000.0], [8000.0], [-500.0]])),
         ],
         "small spread": [
@@ -3443,6 +3530,10 @@ class FixCancellation:
     def somewhat_larger_eps(x, gamma, beta, eps=1e-5):
         return one_pass(x, gamma, beta, 1e-2, lambda var: np.maximum(var, 0))
 
+    @trap("A larger eps drowns the rounding error, and small signals with it. Compute the variance from the centred values.")
+    def slightly_larger_eps(x, gamma, beta, eps=1e-5):
+        return one_pass(x, gamma, beta, max(eps, 1e-3), lambda var: np.maximum(var, 0))
+
     @trap("A nan replaced by 0 is still a wrong variance. Subtract the mean first, then square.")
     def nan_to_num_at_the_end(x, gamma, beta, eps=1e-5):
         return np.nan_to_num(one_pass(x, gamma, beta, eps))
@@ -3461,6 +3552,10 @@ class FixCancellation:
     def scaled_first(x, gamma, beta, eps=1e-5):
         size = np.abs(x).max(-1, keepdims=True) + np.float32(1e-12)
         return one_pass(x / size, gamma, beta, eps / size**2, lambda var: np.maximum(var, 0))
+
+    @trap("Dividing by the largest number does not help: x^2 and mean^2 stay nearly equal. Subtract the mean before you square.")
+    def scaled_under_the_same_eps(x, gamma, beta, eps=1e-5):
+        return one_pass(x / np.abs(x).max(-1, keepdims=True), gamma, beta, eps, lambda var: np.maximum(var, 0))
 
     @trap("Your repair is stable, but divides by d - 1. LayerNorm uses the population variance.")
     def sample_variance(x, gamma, beta, eps=1e-5):
@@ -3638,7 +3733,8 @@ class TestBatchNorm:
         assert np.allclose(np.mean(y, 0), 0, atol=1e-6) and np.allclose(np.var(y, 0), 1, atol=1e-2)
 
     @trap(
-        "Your check starts from running mean 0 (and variance 1) only. There a sum that forgets nothing looks like an average: choose other values."
+        "Your check lets a running mean pass that forgets nothing. From a start at 0 such a sum looks like an average, and with a wide "
+        "tolerance too: start elsewhere and compare closely."
     )
     def fresh_buffers_only(batch_norm):
         x, gamma, beta, *_ = sample_problem()
@@ -3651,6 +3747,15 @@ class TestBatchNorm:
     def no_variance_in_eval(batch_norm):
         agree(batch_norm, modes=(True,))
         agree(batch_norm, modes=(False,), entries=(0, 1))
+
+    @trap("Your check does not compare the running statistics that come back in eval mode. They must be the old ones.")
+    def output_only_in_eval(batch_norm):
+        agree(batch_norm, modes=(True,))
+        agree(batch_norm, modes=(False,), entries=(0,))
+
+    @trap("Your check uses momentum 0.5 only, where the old value and the new one weigh the same. Take another, so that an exchange shows.")
+    def momentum_one_half(batch_norm):
+        agree(batch_norm, momentum=0.5)
 
     @trap("Your check looks at shapes, or whether the call succeeds. A wrong number has the right shape too: compare values.")
     def shapes_only(batch_norm):

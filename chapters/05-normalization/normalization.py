@@ -947,7 +947,7 @@ assert not _moved, f"these entries of the backbone moved: {_moved}"
 # standard deviations between 0.7 and 385 instead of 1 (another seed gives other numbers). Repair `token_norm(x, gamma, beta, eps=1e-5)`.
 #
 # - `x`: float32 array $(\dots, d)$; `gamma`, `beta`: float32, shape $(d,)$. LayerNorm over the last axis with the population variance, `eps` under the root.
-# - Right to within 0.02 for offsets up to $10^4$, also for small spreads (0.01 around 30) and for constant tokens; no warnings, no `nan`.
+# - Right to within 0.02 for offsets up to $10^4$, for small spreads (0.01 around 30) and large ones (500 around 0), and for constant tokens; no warnings, no `nan`.
 # - NumPy or torch arithmetic, no ready-made normalization. float64 inside is allowed, not needed.
 #
 # <details><summary>Hint 1</summary>float32 keeps about 7 digits. How many digits has $3000^2$, and how large is the variance you are after?</details>
