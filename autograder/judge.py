@@ -5,7 +5,7 @@ import inspect
 import math
 import random
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, Protocol
 
 import cloudpickle
@@ -114,7 +114,7 @@ def _ask_all(prepared: Prepared, student: Student) -> list[Observation]:
     for group, probe in enumerate(prepared.probes):
         packed = prepared.questions[group]
         late = time.monotonic() > end
-        seen += [Observation(error="time")] * packed.count if late else student.ask(probe, packed)
+        seen += [Observation(error="time")] * len(packed) if late else student.ask(probe, packed)
     return seen
 
 
@@ -175,7 +175,7 @@ def _smaller(
     """Failing calls of a group, with what was seen and what is wrong: its failing cases, and smaller ones."""
     met = []
 
-    def tried(calls: Sequence[Call], now: Sequence[Observation]) -> bool:
+    def tried(calls: Iterable[Call], now: Sequence[Observation]) -> bool:
         found = [(c, o, _nearest(prepared, group, c, o)) for c, o in zip(calls, now)]
         met.extend(entry for entry in found if entry[2])
         return any(entry[2] for entry in found)
@@ -184,7 +184,7 @@ def _smaller(
     case = next((c for c in (prepared.cases[i] for i in failing) if c.strategy is not None), None)
     if case is not None:
         ladder = prepared.ladder(case)
-        tried(ladder.calls, student.ask(prepared.probes[group], ladder))
+        tried(ladder, student.ask(prepared.probes[group], ladder))
         if thorough:
             shrink(case.strategy, lambda call: tried([call], student.ask(prepared.probes[group], [call])))
     return met

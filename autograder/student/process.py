@@ -227,9 +227,9 @@ class Student:
         seen: list[Observation] = []
         deadline = time.monotonic() + self.limits.ask
         enough = min(self._losses + MAX_LOSSES, MAX_LOSSES_OF_ALL)
-        while len(seen) < packed.count:
+        while len(seen) < len(packed):
             if self._last and (self._losses >= enough or time.monotonic() > deadline):
-                return seen + [self._last.observation()] * (packed.count - len(seen))
+                return seen + [self._last.observation()] * (len(packed) - len(seen))
             if self._channel is None:
                 self.load()
             else:
@@ -242,7 +242,7 @@ class Student:
         try:
             job = {"do": "ask", "start": len(seen), "probe": _raw(probe), "calls": _raw(packed.data)}
             nonce = self._send(job, time.monotonic() + seconds)
-            while len(seen) < packed.count:
+            while len(seen) < len(packed):
                 reply, size = self._reply(nonce, len(seen), packed, min(deadline, time.monotonic() + seconds))
                 room -= size
                 if room < 0:

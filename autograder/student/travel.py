@@ -6,7 +6,7 @@ Only the judge pickles, and only the student process unpickles.
 import builtins
 import io
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,10 @@ class Packed:
     data: bytes
     oracles: tuple[Oracle, ...] = ()
 
-    @property
-    def count(self) -> int:
-        """How many calls there are."""
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self.calls)
+
+    def __len__(self) -> int:
         return len(self.calls)
 
 
