@@ -18,7 +18,7 @@ from autograder.student.observe import Call, plain
 #: How long shrinking may look for a smaller failing input.
 SHRINK_SECONDS = 2.0
 #: A ladder starts from so many of the smallest cases that a strategy drew, and its rungs divide their numbers by these.
-LADDER_CASES, LADDER_STEPS = 3, (64, 32, 16, 8, 4, 2, 1)
+LADDER_CASES, LADDER_STEPS = 2, (64, 16, 8, 4, 2, 1)
 
 _QUIET = {
     "database": None,

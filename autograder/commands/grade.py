@@ -1,5 +1,6 @@
 """`dlcourse grade`."""
 
+import gc
 import os
 
 import click
@@ -30,10 +31,12 @@ def grade(
 
     zygotes = start_if_needed(course_root(), sandbox, workers or 0, force or bool(origin))
     try:
+        gc.disable()  # what is imported is no garbage, and looking for some takes half a second
         lean()
         from autograder.grading.batch import Options
         from autograder.grading.run import run
 
+        gc.enable()
         options = Options(students, workers or 0, sandbox, force, zygotes=zygotes)
         raise SystemExit(run(names, origin, options, as_json))
     finally:

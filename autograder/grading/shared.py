@@ -7,11 +7,12 @@ import fcntl
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from autograder.student.places import refuse_overlap
 from autograder.student.process import Zygote
-from autograder.student.prove import prove, require
+from autograder.student.prove import Proof, prove, require
 
 #: Elsewhere than on Linux, libraries do not survive a fork, and workers have zygotes of their own.
 FORKS = sys.platform == "linux"
@@ -41,6 +42,13 @@ class Zygotes:
         self.sandbox = sandbox
         count = -(-workers // WORKERS_PER_ZYGOTE)
         self._all = [Zygote(sandbox=sandbox, hidden=[str(root)]) for _ in range(count)]
+        self._aside = ThreadPoolExecutor(1)
+        self._proofs = self._aside.submit(self._greeted)
+
+    def _greeted(self) -> list[Proof]:
+        for zygote in self._all:
+            zygote.__enter__()
+        return prove(self._all[0]) if self.sandbox == "full" else []
 
     def ready(self, folder: Path, hidden: Sequence[Path]) -> list[Zygote]:
         """The zygotes, once they are warm; one of them has proved that its lock holds.
@@ -54,18 +62,20 @@ class Zygotes:
         ------
         SandboxError : it does not hold, or something hidden can be read
         """
-        for number, zygote in enumerate(self._all):
-            zygote.__enter__()
-            zygote.share(AcrossProcesses(folder / f"zygote-{number}.lock"))
+        proofs = self._proofs.result()
+        self._aside.shutdown()  # workers are forked next, and threads do not survive that
         if self.sandbox == "full":
             refuse_overlap(self._all[0].greeting["places"], hidden)
-            require(prove(self._all[0]))
+            require(proofs)
+        for number, zygote in enumerate(self._all):
+            zygote.share(AcrossProcesses(folder / f"zygote-{number}.lock"))
         return self._all
 
     def close(self) -> None:
         """End them."""
         for zygote in self._all:
             zygote.close()
+        self._aside.shutdown()
 
 
 def cores() -> int:

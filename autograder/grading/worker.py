@@ -4,6 +4,7 @@ State (chapters, their cases and expected results, a zygote) is made on first us
 process pool on this machine, or Dask's workers elsewhere. Nothing of nbgrader is imported here.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -64,7 +65,9 @@ def warm(blueprint: Blueprint) -> None:
     torch.set_num_threads(1)  # threads do not survive a fork, and there is a worker for every core
     computed = [blueprint.slots, blueprint.solution_ids]
     for prepared in blueprint.chapter.prepared.values():
-        computed += [prepared.cases, prepared.expected, prepared.probes]
+        computed += [prepared.cases, prepared.expected, prepared.probes, prepared.questions]
+    gc.collect()
+    gc.freeze()  # no worker needs to look for garbage in what they share
 
 
 def grade_job(job: Job) -> Graded:

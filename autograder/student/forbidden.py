@@ -52,6 +52,7 @@ class Forbidden:
         self.learner_files = learner_files
         self.active = False
         self.names: dict[str, Any] = {}
+        self._known: dict[tuple[str, int], Any] = {}
 
     @contextmanager
     def loading(self, names: dict[str, Any]) -> Iterator[None]:
@@ -128,17 +129,24 @@ class Forbidden:
         original, last = _resolve(name), name.rpartition(".")[2]
         if isinstance(original, type):
             return self._wrap_class(name, original, undo)
-        homes = {home: vars(sys.modules[home]).get(last) for home in (*HOMES, name.rpartition(".")[0]) if home in sys.modules}
-        originals = [f for f in (original, *homes.values()) if callable(f) and not isinstance(f, _Wrapped)]
-        for owner in libraries(len(sys.modules)):
-            held = vars(owner).get(last)
-            if held is not None and any(held is f for f in originals):
-                through = ("numpy", "torch") if owner.__name__ in HOMES else ()  # private modules are where libraries call each other
-                _set(owner, last, _Wrapped(held, name, self, through), undo)
+        originals, owners = self._found(name, original, last)
+        for owner, held in owners:
+            through = ("numpy", "torch") if owner.__name__ in HOMES else ()  # private modules are where libraries call each other
+            _set(owner, last, _Wrapped(held, name, self, through), undo)
         for key, value in list(self.names.items()):
             if any(value is f for f in originals):
                 _set(self.names, key, _Wrapped(value, name, self, ("numpy", "torch")), undo)
         self._wrap_method(name, last, undo)
+
+    def _found(self, name: str, original: Any, last: str) -> tuple[list[Any], list[tuple[types.ModuleType, Any]]]:
+        """A function under all its identities, and the modules that hold one of them. Looked for again only if modules have come."""
+        key = (name, len(sys.modules))
+        if key not in self._known:
+            homes = {home: vars(sys.modules[home]).get(last) for home in (*HOMES, name.rpartition(".")[0]) if home in sys.modules}
+            originals = [f for f in (original, *homes.values()) if callable(f) and not isinstance(f, _Wrapped)]
+            held = [(owner, vars(owner).get(last)) for owner in libraries(len(sys.modules))]
+            self._known[key] = originals, [(o, h) for o, h in held if h is not None and any(h is f for f in originals)]
+        return self._known[key]
 
     def _wrap_class(self, name: str, kind: type, undo: ExitStack) -> None:
         original = kind.__init__
