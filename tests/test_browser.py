@@ -2,34 +2,19 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from lab import browser_tab, needs_chromium, serve, shots
 from support import ROOT
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WRONG = "def sigmoid(z):\n    return 1 / (1 + np.exp(-z))\n\n\ndef dsigmoid(z):\n    s = sigmoid(z)\n    return s * (1 - s)\n"
 RIGHT = (
     "def sigmoid(z):\n    e = np.exp(-np.abs(z))\n    return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)\n\n\n"
     "def dsigmoid(z):\n    s = sigmoid(z)\n    return s * (1 - s)\n"
 )
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt install chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -41,54 +26,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = folder / "settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    options = {
-        "ServerApp.port": port,
-        "ServerApp.root_dir": folder,
-        "IdentityProvider.token": "",
-        "LabApp.user_settings_dir": folder / "settings",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        *(f"--{k}={v}" for k, v in options.items()),
-    ]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/api", folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def wait_for(address: str, log: Path) -> None:
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(address, timeout=2)
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    with serve(folder, **{"LabApp.user_settings_dir": folder / "settings"}) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def page(lab: str):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        tab = browser.new_page(viewport={"width": 1400, "height": 1000})
-        tab.set_default_timeout(60_000)
+    with browser_tab() as tab:
         yield tab
-        browser.close()
 
 
 def open_notebook(page, lab: str, name: str) -> None:
@@ -152,9 +97,3 @@ def test_the_validate_button_of_the_class_edition_answers(lab, page):
     dialog.wait_for(timeout=120_000)
     assert "failed" in dialog.inner_text().lower()
     page.screenshot(path=str(shots() / "validate.png"))
-
-
-def shots() -> Path:
-    folder = ROOT / ".build/screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
