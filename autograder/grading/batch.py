@@ -1,6 +1,8 @@
 """Grade many submissions: find what is to be done, let workers judge, write every result whole."""
 
 import fcntl
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,15 +126,36 @@ def _grade(
     make = sharing(options.make, zygotes.ready(writable(settings.work), hidden)) if zygotes else options.make
     results = run_jobs(jobs, grade_job, _workers(options, len(jobs)), make)
     try:
-        with open_gradebook(settings) as gradebook:
+        with _interrupts() as asked, open_gradebook(settings) as gradebook:
             writer = Writer(gradebook, settings)
             for job, result in results:
                 _finish(writer, jobs[job], result, batch)
                 advanced(jobs[job])
+                if asked:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         batch.interrupted = True
     finally:
         results.close()
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt, and is remembered: raised within a library's clean-up it would be lost."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _workers(options: Options, jobs: int) -> int:
