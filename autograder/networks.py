@@ -27,7 +27,8 @@ FUNCTIONS = (
     "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "softsign", "tanh",
     "hardtanh", "sigmoid", "logsigmoid", "softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm", "dropout",
     "linear", "add", "sub", "mul", "truediv", "div", "neg", "pow", "exp", "log", "sqrt", "rsqrt", "square", "abs", "erf", "maximum",
-    "minimum", "clamp", "mean", "var", "std", "float", "contiguous",
+    "minimum", "max", "min", "clamp", "where", "gt", "ge", "lt", "le", "zeros_like", "ones_like", "sin", "cos", "mean", "var", "std",
+    "flatten", "float", "contiguous",
 )  # fmt: skip
 MOST_STEPS, MOST_WEIGHTS, MOST_NUMBERS = 400, 1_000_000, 300_000
 #: How long one network may be computed with, from when it was built.

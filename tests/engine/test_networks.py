@@ -27,6 +27,20 @@ class Blocks(nn.Module):
         return self.head(F.leaky_relu(self.linears[2](x), 0.1) - x / 2)
 
 
+class ByHand(nn.Module):
+    """Activations written out, as a learner may write them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x.flatten(1))
+        x = self.b(torch.max(x, torch.zeros_like(x)))
+        x = self.c(x * (x > 0))
+        return self.d(torch.where(x > 0, x, 0.1 * x).clamp(max=6))
+
+
 def travelled(net: nn.Module) -> nn.Module:
     return rebuild(decode(encode(describe(net))))
 
@@ -38,6 +52,7 @@ NETS = [
     Blocks(nn.BatchNorm1d(6)),
     Blocks(nn.LayerNorm(6, elementwise_affine=False)),
     Blocks(nn.Identity()),
+    ByHand(),
 ]
 
 
