@@ -40,7 +40,10 @@ class _OutOfTime(BaseException):
 
 def draw_cases(exercise: Exercise) -> list[Case]:
     """All cases of an exercise, group after group. The same list on every call and machine."""
-    return [Case(i, *drawn) for i, group in enumerate(exercise.groups) for s in group.sources for drawn in _draw(s, group.n)]
+    sources = [(i, source, group.n) for i, group in enumerate(exercise.groups) for source in group.sources]
+    drawn = {(id(source), n): source for _, source, n in sources}  # groups may share a source
+    drawn = {key: _draw(source, key[1]) for key, source in drawn.items()}
+    return [Case(i, *found) for i, source, n in sources for found in drawn[id(source), n]]
 
 
 def _draw(source: Any, n: int) -> list[tuple[Call, Any, tuple]]:

@@ -32,6 +32,16 @@ def libraries(loaded: int) -> list[types.ModuleType]:
     return [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in names and isinstance(m, types.ModuleType)]
 
 
+@functools.cache
+def holders(name: str, loaded: int) -> tuple[list[Any], list[tuple[types.ModuleType, Any]]]:
+    """A function under all its identities, and the modules, of `loaded` ones, that hold one. First asked while nothing is wrapped."""
+    last = name.rpartition(".")[2]
+    homes = {home: vars(sys.modules[home]).get(last) for home in (*HOMES, name.rpartition(".")[0]) if home in sys.modules}
+    originals = [f for f in (_resolve(name), *homes.values()) if callable(f) and not isinstance(f, _Wrapped)]
+    held = [(owner, vars(owner).get(last)) for owner in libraries(loaded)]
+    return originals, [(o, h) for o, h in held if h is not None and any(h is f for f in originals)]
+
+
 class ForbiddenError(RuntimeError):
     """The task rules out what was called."""
 
@@ -52,7 +62,6 @@ class Forbidden:
         self.learner_files = learner_files
         self.active = False
         self.names: dict[str, Any] = {}
-        self._known: dict[tuple[str, int], Any] = {}
 
     @contextmanager
     def loading(self, names: dict[str, Any]) -> Iterator[None]:
@@ -129,7 +138,7 @@ class Forbidden:
         original, last = _resolve(name), name.rpartition(".")[2]
         if isinstance(original, type):
             return self._wrap_class(name, original, undo)
-        originals, owners = self._found(name, original, last)
+        originals, owners = holders(name, len(sys.modules))
         for owner, held in owners:
             through = ("numpy", "torch") if owner.__name__ in HOMES else ()  # private modules are where libraries call each other
             _set(owner, last, _Wrapped(held, name, self, through), undo)
@@ -137,16 +146,6 @@ class Forbidden:
             if any(value is f for f in originals):
                 _set(self.names, key, _Wrapped(value, name, self, ("numpy", "torch")), undo)
         self._wrap_method(name, last, undo)
-
-    def _found(self, name: str, original: Any, last: str) -> tuple[list[Any], list[tuple[types.ModuleType, Any]]]:
-        """A function under all its identities, and the modules that hold one of them. Looked for again only if modules have come."""
-        key = (name, len(sys.modules))
-        if key not in self._known:
-            homes = {home: vars(sys.modules[home]).get(last) for home in (*HOMES, name.rpartition(".")[0]) if home in sys.modules}
-            originals = [f for f in (original, *homes.values()) if callable(f) and not isinstance(f, _Wrapped)]
-            held = [(owner, vars(owner).get(last)) for owner in libraries(len(sys.modules))]
-            self._known[key] = originals, [(o, h) for o, h in held if h is not None and any(h is f for f in originals)]
-        return self._known[key]
 
     def _wrap_class(self, name: str, kind: type, undo: ExitStack) -> None:
         original = kind.__init__

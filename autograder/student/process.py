@@ -33,8 +33,8 @@ from autograder.student.travel import Packed, pack
 #: How many calls of one question may hang or die before the rest is not tried any more; and of all questions together.
 MAX_LOSSES = 2
 MAX_LOSSES_OF_ALL = 4
-#: Characters of a set-up cell that the zygote compiles once for all forks; a longer one is compiled in each.
-MAX_SETUP = 8000
+#: What of a task the zygote prepares once for all forks: a set-up cell of so many characters, so many forbidden functions.
+MAX_SETUP, MOST_FORBIDDEN = 8000, 100
 _START_SECONDS = 120
 _PREFIX, _STALE_SECONDS = "student-process-", 7 * 86400
 _START = "from autograder.student import forks; forks.hold(); import sys; from autograder.student.zygote import main; main(sys.argv[1:])"
@@ -283,7 +283,8 @@ class Student:
         ours, theirs = socket.socketpair()
         with theirs:
             setup = self._job["setup"] if len(self._job["setup"]) <= MAX_SETUP else ""
-            self._pid = self.zygote.request({"fork": asdict(self.limits), "setup": setup}, [theirs.fileno()])["pid"]
+            known = {"setup": setup, "forbid": [name for name in self._job["forbid"] if "." in name][:MOST_FORBIDDEN]}
+            self._pid = self.zygote.request({"fork": asdict(self.limits), **known}, [theirs.fileno()])["pid"]
         self._channel = Channel(ours, self.limits)
 
     def _bury(self, error: Exception, what: str, seconds: float) -> Lost:

@@ -3,7 +3,7 @@
 It never imports an answers file, sees no submission's text, and runs no learner's code: sources and questions go to each fork over a
 socket of its own. Started by `autograder.student.process.Zygote` with one socket, over which it serves:
 
-    {"fork": limits, "setup": text} and a socket   → {"pid": …}
+    {"fork": limits, "setup": text, "forbid": names} and a socket   → {"pid": …}
     {"end": pid}                    → {"status": wait status, "cpu": seconds, "rss": kilobytes}
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 
 from autograder.student import forks, namespaces, seccomp
 from autograder.student.cells import SETUP, compiled
-from autograder.student.forbidden import libraries
+from autograder.student.forbidden import holders, libraries
 from autograder.student.limits import Limits
 from autograder.student.lock import Lock, adopt_orphans, clean_environment, keep_only, lock, separate
 from autograder.student.memory import compact
@@ -103,9 +103,11 @@ class _Zygote:
             self.end(pid)
 
     def fork(self, request: dict[str, Any], descriptor: int) -> dict[str, Any]:
-        """A child that serves the judge over `descriptor`. The set-up cell, which is the course's own, is compiled here, once for all."""
+        """A child that serves the judge over `descriptor`. What is the course's own about its task is prepared here, once for all."""
         with suppress(Exception):  # the fork will say what is wrong with it
             compiled(request["setup"], SETUP)
+        for name in request["forbid"]:
+            holders(name, len(sys.modules))
         self.count += 1
         home = os.path.join(self.home, secrets.token_hex(8))  # a name that no neighbour can guess
         bounds = Limits(**request["fork"])
