@@ -169,22 +169,21 @@ def time_split(course: Path, chapter: Chapter) -> dict[str, float]:
 
     from autograder.course import chapters
     from autograder.grading.batch import Options, grade_course
+    from autograder.grading.shared import Zygotes
 
-    spent: dict[str, float] = dict.fromkeys(STEPS, 0.0)
-    began = None
-
-    def started(total: int) -> None:
-        nonlocal began
-        began = time.monotonic()
-
+    jobs = {"jobs": "autograder.grading.batch.grade_job"}
+    spent: dict[str, float] = dict.fromkeys((*STEPS, *jobs), 0.0)
+    zygotes = Zygotes("full", 1, course)  # started beforehand: the start is no part of what one submission costs
     with ExitStack() as stack:
-        for name, place in STEPS.items():
+        stack.callback(zygotes.close)
+        for name, place in (STEPS | jobs).items():
             stack.enter_context(mock.patch(place, _measuring(place, name, spent)))
-        options = Options(students=("student-000", "student-001", "student-002"), force=True, make=ThreadPoolExecutor, workers=1)
-        grade_course(Settings(course), [chapters(course)[chapter.name]], options, started)
-    total = time.monotonic() - (began or 0.0)
+        students = ("student-000", "student-001", "student-002")
+        options = Options(students=students, force=True, make=ThreadPoolExecutor, workers=1, zygotes=zygotes)
+        grade_course(Settings(course), [chapters(course)[chapter.name]], options)
+    total = spent.pop("jobs") + spent["record the grades"] + spent["render the feedback"]
     shares = {name: seconds / total for name, seconds in spent.items()}
-    return shares | {"judge, start the student process, shrink": max(0.0, 1 - sum(shares.values()))}
+    return shares | {"judge, end the student process": max(0.0, 1 - sum(shares.values()))}
 
 
 def _measuring(place: str, name: str, spent: dict[str, float]) -> Callable[..., Any]:

@@ -38,25 +38,39 @@ class _OutOfTime(BaseException):
     """Ends a search from inside; not an Exception, so that Hypothesis lets it pass."""
 
 
-def draw_cases(exercise: Exercise) -> list[Case]:
-    """All cases of an exercise, group after group. The same list on every call and machine."""
-    sources = [(i, source, group.n) for i, group in enumerate(exercise.groups) for source in group.sources]
-    drawn = {(id(source), n): source for _, source, n in sources}  # groups may share a source
-    drawn = {key: _draw(source, key[1]) for key, source in drawn.items()}
-    return [Case(i, *found) for i, source, n in sources for found in drawn[id(source), n]]
+#: Per source of an exercise, in order: what its strategy drew, and by which choices. Nothing for a plain call.
+Drawn = list[list[tuple[Call, tuple]]]
 
 
-def _draw(source: Any, n: int) -> list[tuple[Call, Any, tuple]]:
+def draw(exercise: Exercise) -> Drawn:
+    """What the strategies of an exercise draw. The same on every call and machine."""
+    sources = [(source, group.n) for group in exercise.groups for source in group.sources]
+    once = {(id(source), n): source for source, n in sources}  # groups may share a source
+    found = {key: _draw(source, key[1]) for key, source in once.items()}
+    return [found[id(source), n] for source, n in sources]
+
+
+def assemble(exercise: Exercise, drawn: Drawn) -> list[Case]:
+    """All cases of an exercise, group after group."""
+    sources = [(i, source) for i, group in enumerate(exercise.groups) for source in group.sources]
+    strategies = {id(source): source.map(_as_call) for _, source in sources if not isinstance(source, Call)}
+    cases = []
+    for (i, source), found in zip(sources, drawn):
+        plain = [Case(i, source)] if isinstance(source, Call) else []
+        cases += plain + [Case(i, call, strategies[id(source)], choices) for call, choices in found]
+    return cases
+
+
+def _draw(source: Any, n: int) -> list[tuple[Call, tuple]]:
+    drawn: list[tuple[Call, tuple]] = []
     if isinstance(source, Call):
-        return [(source, None, ())]
-    strategy = source.map(_as_call)
-    drawn: list[tuple[Call, Any, tuple]] = []
+        return drawn
 
     @settings(max_examples=n, phases=[Phase.generate], **_QUIET)
     @seed(0)
-    @given(strategy)
+    @given(source.map(_as_call))
     def collect(call: Call) -> None:
-        drawn.append((call, strategy, current_build_context().data.choices))
+        drawn.append((call, current_build_context().data.choices))
 
     with _repeatable():
         collect()

@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from autograder.cases import draw_cases, ladder
+from autograder.cases import Drawn, assemble, draw, ladder
 from autograder.compare import TOLERANCES, differences
 from autograder.errors import AuthoringError
 from autograder.exercise import Case, Exercise, Group, Implementation
@@ -50,9 +50,14 @@ class Prepared:
         self._ladders: dict[int, Packed] = {}
 
     @cached_property
+    def drawn(self) -> Drawn:
+        """What the strategies drew."""
+        return draw(self.exercise)
+
+    @cached_property
     def cases(self) -> list[Case]:
         """All cases, group after group."""
-        return draw_cases(self.exercise)
+        return assemble(self.exercise, self.drawn)
 
     def ladder(self, case: Case) -> Packed:
         """Small calls of the strategy that drew `case`, as they travel."""

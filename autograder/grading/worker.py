@@ -5,21 +5,31 @@ process pool on this machine, or Dask's workers elsewhere. Nothing of nbgrader i
 """
 
 import gc
+import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from autograder.cases import Drawn
 from autograder.course import chapters
 from autograder.grading.blueprint import Blueprint
 from autograder.grading.files import write_whole
 from autograder.grading.judging import Bench, Graded, as_text, graded_notebook, judge_submission
 from autograder.grading.known import Remembered
+from autograder.grading.shared import FORKS, cores
 from autograder.grading.submission import read_submission
+from autograder.prepared import Prepared
+from autograder.student.observe import Observation
 from autograder.student.process import Zygote
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,11 +73,46 @@ def warm(blueprint: Blueprint) -> None:
     import torch
 
     torch.set_num_threads(1)  # threads do not survive a fork, and there is a worker for every core
+    known = [*blueprint.chapter.prepared.values()]
+    aside = beside(_drawn, known[1::2]) if FORKS and cores() > 1 else list
+    for prepared in known[::2]:
+        _ = prepared.cases, prepared.expected
+    for prepared, found in zip(known[1::2], aside()):
+        prepared.drawn, prepared.expected = found
     computed = [blueprint.slots, blueprint.solution_ids]
-    for prepared in blueprint.chapter.prepared.values():
+    for prepared in known:
         computed += [prepared.cases, prepared.expected, prepared.probes, prepared.questions]
     gc.collect()
     gc.freeze()  # no worker needs to look for garbage in what they share
+
+
+def _drawn(known: Sequence[Prepared]) -> list[tuple[Drawn, list[list[Observation]]]]:
+    return [(prepared.drawn, prepared.expected) for prepared in known]
+
+
+def beside(work: Callable[[T], list], given: T) -> Callable[[], list]:
+    """Let a fork of this process do some work, and get a function that waits for its result: empty, where that cannot travel."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def run() -> None:
+        try:
+            theirs.send_bytes(pickle.dumps(work(given)))
+        except Exception:  # it is done again here, and what is wrong is said there
+            theirs.send_bytes(pickle.dumps([]))
+
+    process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+    process.start()
+    theirs.close()
+
+    def result() -> list:
+        try:
+            return pickle.loads(ours.recv_bytes())
+        except EOFError:
+            return []
+        finally:
+            process.join()
+
+    return result
 
 
 def grade_job(job: Job) -> Graded:

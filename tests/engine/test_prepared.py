@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from autograder.authoring import arrays, call, exercise, group, shaped, st
-from autograder.cases import draw_cases
 from autograder.errors import AuthoringError
 from autograder.prepared import Prepared, doubled, pack_probe
 
@@ -21,12 +20,12 @@ def make(**body):
 
 def test_cases_are_the_same_on_every_draw():
     ex = make(cases={"values": arrays([(3,), (2, 2)]), "more": shaped("N C", "C", N=(1, 5), C=(1, 3))})
-    assert repr(draw_cases(ex)) == repr(draw_cases(ex))
+    assert repr(Prepared(ex).cases) == repr(Prepared(ex).cases)
 
 
 def test_shaped_arrays_share_their_dimensions():
     ex = make(cases={"values": shaped("N C", "C", "3", N=(1, 5), C=(1, 3), T=st.sampled_from([1, 2]))})
-    for case in draw_cases(ex):
+    for case in Prepared(ex).cases:
         x, alpha, third = case.call.args
         assert (x.shape[1], third.shape) == (alpha.size, (3,))
         assert case.call.kwargs["T"] in (1, 2)
@@ -34,7 +33,7 @@ def test_shaped_arrays_share_their_dimensions():
 
 def test_a_group_may_mix_fixed_calls_and_strategies():
     ex = make(cases={"values": group([call(np.ones(1)), arrays((2,))], n=5)})
-    assert len(draw_cases(ex)) == 6
+    assert len(Prepared(ex).cases) == 6
 
 
 def test_the_reference_works_in_double_precision():
