@@ -111,9 +111,8 @@ def _redraw(case: Case, change: Callable[[float], float]) -> Call | None:
         return None
 
 
-def shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
-    """Failing calls that Hypothesis meets on its way to a small one. Thorough, and too slow for many submissions."""
-    found: list[Call] = []
+def shrink(strategy: Any, fails: Callable[[Call], bool]) -> None:
+    """Let Hypothesis ask `fails` about calls on its way to a small one that does. Thorough, and too slow for many submissions."""
     end = time.monotonic() + SHRINK_SECONDS
 
     @settings(max_examples=100, phases=[Phase.generate, Phase.shrink], **_QUIET)
@@ -123,7 +122,6 @@ def shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
         if time.monotonic() > end:
             raise _OutOfTime
         if fails(call):
-            found.append(call)
             raise _Fails
 
     with _repeatable():
@@ -134,7 +132,6 @@ def shrink(strategy: Any, fails: Callable[[Call], bool]) -> list[Call]:
         except Exception as error:  # Hypothesis' own complaints, such as Flaky for a submission that draws random numbers
             if not type(error).__module__.startswith("hypothesis"):
                 raise
-    return found
 
 
 def size(call: Call) -> tuple[int, int, float]:
