@@ -2,7 +2,7 @@
 
 import os
 
-from autograder.grading.lean import lean
+from autograder.lean import lean
 
 lean()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of small matrix products cost more than they bring, most of all side by side

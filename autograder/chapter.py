@@ -12,6 +12,7 @@ import yaml
 
 from autograder.errors import AuthoringError
 from autograder.exercise import Exercise
+from autograder.lean import lean
 from autograder.prepared import Prepared
 from autograder.quiz import Question, load_questions
 
@@ -63,6 +64,7 @@ class Chapter:
     @cached_property
     def cells(self) -> list[Cell]:
         """The cells of the text notebook, in order."""
+        lean()
         import jupytext
 
         return [_cell(self.folder / f"{self.slug}.py", c) for c in jupytext.reads(self.text, fmt="py:percent").cells]

@@ -18,7 +18,7 @@ def attack(stock: bool, names: tuple[str, ...], as_json: bool) -> None:
     earns points that its code does not deserve, shows something hidden, changes a file or a grade, stops the batch, outlives it, or puts
     active content before the instructor. Exit code 1 if one succeeds against this grader.
     """
-    from autograder.grading.lean import lean
+    from autograder.lean import lean
 
     lean()
     from autograder.attacks.report import run

@@ -17,6 +17,9 @@ def build(names: tuple[str, ...], check: bool, as_json: bool) -> None:
 
     Without CHAPTER all are built. The files are byte-identical on every machine.
     """
+    from autograder.lean import lean
+
+    lean()
     from autograder.build import build as write
     from autograder.build import stale
 

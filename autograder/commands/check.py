@@ -20,7 +20,7 @@ def check(notebook: Path, output: Path | None, as_json: bool) -> None:
     Takes notebooks of the self-study and of the class edition, finished or not. Save the notebook first. No gradebook is touched. Exit
     code 0 if everything is solved, else 1.
     """
-    from autograder.grading.lean import lean
+    from autograder.lean import lean
 
     lean()
     from autograder.card import lines, number

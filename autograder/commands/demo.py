@@ -17,7 +17,7 @@ def demo(chapter: str, as_json: bool, sandbox: str) -> None:
     A right one, one that stops half-way, one full of classic mistakes, an empty one, and one whose file is damaged. They are graded in a
     course of their own under .build/demo. Exit code 1 if one does not get exactly the points that it deserves.
     """
-    from autograder.grading.lean import lean
+    from autograder.lean import lean
 
     lean()
     from autograder.course import course_root, find_chapter

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
-from autograder.grading.lean import lean
+from autograder.lean import lean
 
 if TYPE_CHECKING:
     from nbgrader.coursedir import CourseDirectory

@@ -1028,7 +1028,7 @@ def nats(model: nn.Module, batch: Tensor) -> Tensor:
 torch.manual_seed(0)
 rng = torch.Generator().manual_seed(0)
 model = LanguageModel(len(alphabet))
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01, fused=True)  # one kernel for all parameters
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=400, pct_start=0.1)
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters, loss before training {nats(model, windows(test_ids, 64, rng)).item():.2f}")
 
@@ -1082,7 +1082,7 @@ for seed, prompt in enumerate(["\tdef get(", "\t\treturn ", "class Test("]):
     assert fast == slow
 
 # %% [markdown]
-# **What to see.** Gibberish with the manners of Python: indentation, `self.`, colons at the ends of lines. And the cache changes not one character. **Try** 400 new characters: soon after the 80 it was
+# **What to see.** Gibberish with the manners of Python: indentation, `return` and `if` at the starts of lines, brackets and quotation marks that mostly come in pairs. And the cache changes not one character. **Try** 400 new characters: soon after the 80 it was
 # trained on the text falls apart.
 #
 # One text could agree by luck. So check it where luck does not help: the logits of every position, in chunks of uneven size, against one pass.

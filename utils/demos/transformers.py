@@ -291,7 +291,7 @@ def train(pre, warmup, depth=6, steps=90, peak=5e-3):
     ids, vocab = _characters()
     torch.manual_seed(0)
     model, rng, curve = Stack(vocab, depth, pre), torch.Generator().manual_seed(0), []
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, fused=True)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = peak * min(1.0, (step + 1) / max(warmup, 1))
         loss = model.loss(_windows(ids, 4, rng, length=25))
