@@ -26,8 +26,8 @@ def grade(
     graded is not graded again. Exit code 1 if a submission could not be graded.
     """
     from autograder.course import course_root
-    from autograder.lean import lean
     from autograder.grading.shared import start_if_needed
+    from autograder.lean import lean
 
     zygotes = start_if_needed(course_root(), sandbox, workers or 0, force or bool(origin))
     try:

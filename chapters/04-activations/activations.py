@@ -33,6 +33,7 @@ from utils.demos import activations as demos
 #
 # You will often read that "ReLU is practically linear". Test it with the definition: a linear function has $f(a+b)=f(a)+f(b)$.
 
+
 # %%
 def bend(z):
     return np.maximum(0.0, z)  # ReLU
@@ -129,6 +130,7 @@ reveal(f"{value}, and “{caught[0].message}”", answer="0.0, and a warning", k
 #
 # <details><summary>Hint 2</summary>With $e=e^{-|z|}$, which is never above 1, the two branches are $1/(1+e)$ and $e/(1+e)$.</details>
 
+
 # %% exercise="activations.stable-sigmoid" points=3
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """Logistic function, elementwise; same shape and dtype as `z`."""
@@ -144,6 +146,7 @@ def dsigmoid(z: np.ndarray) -> np.ndarray:
     s = sigmoid(z)
     return s * (1 - s)
     ### END SOLUTION
+
 
 # %% check="activations.stable-sigmoid"
 assert sigmoid(np.array(0.0)) == 0.5, "at 0 both branches meet in 0.5"
@@ -189,6 +192,7 @@ print(f"ten layers at z = 0: {(best * (1 - best)) ** 10:.2g}    one slope at z =
 #
 # <details><summary>Hint 2</summary>For z ≥ 0 it is $(1-e^{-2z})/(1+e^{-2z})$. Tanh is odd: $\tanh(-z)=-\tanh(z)$.</details>
 
+
 # %% exercise="activations.stable-tanh" points=2
 def tanh(z: np.ndarray) -> np.ndarray:
     """Hyperbolic tangent, elementwise."""
@@ -203,6 +207,7 @@ def dtanh(z: np.ndarray) -> np.ndarray:
     ### BEGIN SOLUTION
     return 1 - tanh(z) ** 2
     ### END SOLUTION
+
 
 # %% check="activations.stable-tanh"
 assert np.allclose(tanh(np.array([-1.0, 0.5])), [-0.76159, 0.46212], atol=1e-4), "tanh(-1) is -0.7616, tanh(0.5) is 0.4621"
@@ -247,6 +252,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>all(g > 0) or all(g < 0) along the components, then the mean over the examples.</details>
 
+
 # %% exercise="activations.zigzag" points=2
 def same_sign_fraction(H: np.ndarray, delta: np.ndarray) -> float:
     """Share of examples (with delta ≠ 0) whose weight gradient has components of one sign only."""
@@ -257,6 +263,7 @@ def same_sign_fraction(H: np.ndarray, delta: np.ndarray) -> float:
     g = delta[used, None] * H[used]  # (n, k)
     return float(((g > 0).all(axis=1) | (g < 0).all(axis=1)).mean())
     ### END SOLUTION
+
 
 # %% check="activations.zigzag"
 rng_ = np.random.default_rng(0)
@@ -295,6 +302,7 @@ assert same_sign_fraction(np.ones((2, 2)), np.zeros(2)) == 0.0, "no example with
 #
 # <details><summary>Hint 2</summary>In the negative branch of ELU the exponent may be min(z, 0).</details>
 
+
 # %% exercise="activations.relu-family" points=2
 def relu(z: np.ndarray) -> np.ndarray:
     """max(0, z), elementwise."""
@@ -315,6 +323,7 @@ def elu(z: np.ndarray, alpha: float = 1.0) -> np.ndarray:
     ### BEGIN SOLUTION
     return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0)))
     ### END SOLUTION
+
 
 # %% check="activations.relu-family"
 z_ = np.array([-2.0, 0.0, 3.0])
@@ -344,7 +353,11 @@ explore(
     batch_norm=False,
 )
 dead, losses = demos.train_with_spike()
-reveal(f"{100 * dead[-1]:.0f} % dead after the last step, loss {losses[-1]:.2f}; without the spike 2 % and 0.21", answer="about 40 %", key="activations.dead-layer")
+reveal(
+    f"{100 * dead[-1]:.0f} % dead after the last step, loss {losses[-1]:.2f}; without the spike 2 % and 0.21",
+    answer="about 40 %",
+    key="activations.dead-layer",
+)
 
 # %% [markdown]
 # **What to see.** The share jumps within two steps and hardly comes back: a dead unit gets no gradient, so nothing repairs it except luck in the layer before. The loss recovers slowly, with the units that are left.
@@ -374,6 +387,7 @@ reveal(f"{100 * dead[-1]:.0f} % dead after the last step, loss {losses[-1]:.2f};
 #
 # <details><summary>Hint 2</summary>reshape(-1, units) makes every batch a table with one row an example or token; the tables can be stacked.</details>
 
+
 # %% exercise="activations.dead-units" points=3
 def dead_report(batches: list[np.ndarray]) -> tuple[float, float]:
     """Fraction of units that are never active, and fraction of zero entries."""
@@ -382,6 +396,7 @@ def dead_report(batches: list[np.ndarray]) -> tuple[float, float]:
     zero = rows == 0
     return float(zero.all(axis=0).mean()), float(zero.mean())
     ### END SOLUTION
+
 
 # %% check="activations.dead-units"
 dead_, zeros_ = dead_report([np.array([[1.0, 0, 0], [0, 0, 0]]), np.array([[0, 0, 2.0]])])
@@ -409,6 +424,7 @@ assert np.isclose(dead_report([np.eye(4)])[0], 0.0), "75 % zeros, and yet every 
 #
 # <details><summary>Hint 2</summary>$d\alpha_c=\sum_n dY_{nc}\,\min(x_{nc},0)$.</details>
 
+
 # %% exercise="activations.prelu-backward" points=3
 def prelu(x: np.ndarray, alpha: np.ndarray, dY: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """PReLU with one slope a channel: output, gradient for `x`, gradient for `alpha`."""
@@ -419,6 +435,7 @@ def prelu(x: np.ndarray, alpha: np.ndarray, dY: np.ndarray) -> tuple[np.ndarray,
     dalpha = (dY * np.minimum(x, 0.0)).sum(axis=0)  # (C,)
     return y, dx, dalpha
     ### END SOLUTION
+
 
 # %% check="activations.prelu-backward"
 y_, dx_, dalpha_ = prelu(np.array([[-2.0, 3.0]]), np.array([0.1, 0.5]), np.array([[1.0, 4.0]]))
@@ -469,6 +486,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>The normal distribution function is $\Phi(z)=\tfrac12\,(1+\mathrm{erf}(z/\sqrt2))$.</details>
 
+
 # %% exercise="activations.gelu-forms" points=3
 def gelu(z: np.ndarray, approximate: str = "none") -> np.ndarray:
     """Gaussian error linear unit; `approximate` is "none", "tanh" or "sigmoid"."""
@@ -481,6 +499,7 @@ def gelu(z: np.ndarray, approximate: str = "none") -> np.ndarray:
         gate = 1 / (1 + np.exp(-1.702 * z))
     return z * gate
     ### END SOLUTION
+
 
 # %% check="activations.gelu-forms"
 one = np.array([1.0, -2.0])
@@ -506,6 +525,7 @@ assert np.allclose(gelu(one, approximate="sigmoid"), [0.845796, -0.064340], atol
 #
 # <details><summary>Hint 2</summary>A safe sigmoid needs $e^{-|z|}$ only, as in the first exercise.</details>
 
+
 # %% exercise="activations.silu-gradient" points=2
 def silu(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """SiLU and its derivative, elementwise."""
@@ -514,6 +534,7 @@ def silu(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s = np.where(z >= 0, 1 / (1 + e), e / (1 + e))
     return z * s, s * (1 + z * (1 - s))
     ### END SOLUTION
+
 
 # %% check="activations.silu-gradient"
 value_, slope_ = silu(np.array([0.0, -2.0, 1000.0]))
@@ -550,6 +571,7 @@ assert np.allclose(slope_, [0.5, -0.090784, 1], atol=1e-5), "slope: 0.5 at 0, ne
 #
 # <details><summary>Hint 2</summary>The @ operator broadcasts over leading axes by itself; the gate is $u\,\sigma(u)$ with $u=xW$.</details>
 
+
 # %% exercise="activations.swiglu-ffn" points=3
 def swiglu_ffn(x: np.ndarray, W: np.ndarray, V: np.ndarray, W2: np.ndarray) -> np.ndarray:
     """(Swish(x W) * (x V)) W2; x (..., d), W and V (d, h), W2 (h, d)."""
@@ -565,6 +587,7 @@ def matched_hidden(d: int, d_ff: int) -> int:
     ### BEGIN SOLUTION
     return 2 * d_ff // 3
     ### END SOLUTION
+
 
 # %% check="activations.swiglu-ffn"
 one = np.array([[1.0]])
@@ -590,6 +613,7 @@ assert matched_hidden(512, 2048) == 1365, "2/3 of 2048 is 1365.33; round down"
 #
 # <details><summary>Hint 2</summary>chunk(2, dim=-1) splits the last axis in halves.</details>
 
+
 # %% exercise="thirty.swiglu-chunk" points=2
 def swiglu(x: torch.Tensor, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Gated unit from one doubled projection: first half linear, second half through SiLU."""
@@ -597,6 +621,7 @@ def swiglu(x: torch.Tensor, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     content, gate = F.linear(x, W, b).chunk(2, dim=-1)  # (..., F) each
     return content * F.silu(gate)
     ### END SOLUTION
+
 
 # %% check="thirty.swiglu-chunk"
 p_ = swiglu(torch.tensor([1.0]), torch.tensor([[3.0], [2.0]]), torch.zeros(2))
@@ -654,6 +679,7 @@ reveal(f"{demos.softmax(demos.LOGITS / 0.5)[0]:.0%}", answer="83 %", key="activa
 #
 # <details><summary>Hint 2</summary>Both max and sum take axis=axis, keepdims=True.</details>
 
+
 # %% exercise="activations.softmax-temperature" points=3
 def softmax(z: np.ndarray, axis: int = -1, T: float = 1.0) -> np.ndarray:
     """Softmax of z/T along `axis`, safe for large logits."""
@@ -661,6 +687,7 @@ def softmax(z: np.ndarray, axis: int = -1, T: float = 1.0) -> np.ndarray:
     e = np.exp((z - z.max(axis=axis, keepdims=True)) / T)
     return e / e.sum(axis=axis, keepdims=True)
     ### END SOLUTION
+
 
 # %% check="activations.softmax-temperature"
 assert np.allclose(softmax(np.array([2.0, 1.0, 0.0])), [0.66524, 0.24473, 0.09003], atol=1e-5), "plain softmax at T = 1"
@@ -694,6 +721,7 @@ assert np.isfinite(softmax(np.array([[1e4, 0.0], [-1e4, 0.0]]))).all(), "large l
 #
 # <details><summary>Hint 2</summary>Pick the right entry of each row with two index arrays: logp[np.arange(N), y].</details>
 
+
 # %% exercise="activations.cross-entropy-logits" points=3
 def cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
     """Mean cross-entropy from logits (N, C) and labels (N,)."""
@@ -702,6 +730,7 @@ def cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
     log_sum = np.log(np.exp(shifted).sum(axis=1))  # (N,)
     return float((log_sum - shifted[np.arange(len(y)), y]).mean())
     ### END SOLUTION
+
 
 # %% check="activations.cross-entropy-logits"
 assert np.isclose(cross_entropy(np.array([[2.0, 1.0, 0.0]]), np.array([0])), 0.407606, atol=1e-5), "log-sum-exp minus the right logit"
@@ -765,6 +794,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>log(softmax) has a fused form; an epsilon would only move the wall.</details>
 
+
 # %% exercise="activations.fix-nll" points=2
 def nll(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of logits (N, C) and labels (N,), a scalar tensor."""
@@ -772,11 +802,13 @@ def nll(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits, y)
     ### END SOLUTION
 
+
 # %% broken="activations.fix-nll"
 def nll(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of logits (N, C) and labels (N,), a scalar tensor."""
     p = torch.softmax(logits, dim=1)
     return -torch.log(p)[torch.arange(len(y)), y].mean()
+
 
 # %% check="activations.fix-nll"
 logits_ = torch.tensor([[0.0, 500.0]], requires_grad=True)
@@ -807,6 +839,7 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 #
 # <details><summary>Hint 2</summary>torch's default for nn.Linear has variance $1/(3n)$, ReLU needs $2/n$: nn.init.kaiming_normal_ with nonlinearity="relu".</details>
 
+
 # %% exercise="activations.fix-classifier" points=4
 def make_classifier(d_in: int, depth: int, width: int, n_classes: int) -> nn.Module:
     """An MLP with `depth` hidden layers that returns logits."""
@@ -821,6 +854,7 @@ def make_classifier(d_in: int, depth: int, width: int, n_classes: int) -> nn.Mod
     return nn.Sequential(*layers, nn.Linear(d, n_classes))
     ### END SOLUTION
 
+
 # %% broken="activations.fix-classifier"
 def make_classifier(d_in: int, depth: int, width: int, n_classes: int) -> nn.Module:
     """An MLP with `depth` hidden layers that returns logits."""
@@ -829,6 +863,7 @@ def make_classifier(d_in: int, depth: int, width: int, n_classes: int) -> nn.Mod
         layers += [nn.Linear(d, width), nn.Sigmoid()]
         d = width
     return nn.Sequential(*layers, nn.Linear(d, n_classes), nn.Softmax(dim=1))
+
 
 # %% check="activations.fix-classifier"
 torch.manual_seed(0)
@@ -860,6 +895,7 @@ assert out_.std(dim=0).mean() > 1e-3, "the outputs are the same for all inputs: 
 #
 # <details><summary>Hint 2</summary>Laws help: sums along the axis are 1; adding a constant changes nothing; softmax(z, T=0.5) equals softmax(2z); a transposed input with the other axis gives the transposed result.</details>
 
+
 # %% exercise="activations.test-softmax" points=4
 def check_softmax(softmax: Callable) -> None:
     """Raise AssertionError if `softmax(z, axis=-1, T=1.0)` is wrong."""
@@ -873,6 +909,7 @@ def check_softmax(softmax: Callable) -> None:
     assert np.allclose(softmax(far), [[0.73106, 0.26894], [0.11920, 0.88080]], atol=1e-4), "large logits, rows far apart"
     assert np.allclose(softmax(np.array([3.0, 1.0])), [0.88080, 0.11920], atol=1e-4), "one axis, default arguments"
     ### END SOLUTION
+
 
 # %% check="activations.test-softmax"
 check_softmax(lambda z, axis=-1, T=1.0: torch.softmax(torch.as_tensor(z) / T, dim=axis).numpy())  # a right one passes

@@ -57,7 +57,12 @@ def _family(relu=_relu, leaky_relu=_leaky, elu=_elu):
 _SLOPES = st.sampled_from([0.01, 0.25, 1.5, -0.5])
 
 
-@exercise("activations.relu-family", names="relu leaky_relu elu", covers=["activations.relu", "activations.leaky", "scratch.activations-code"], forbid=["torch", "scipy"])
+@exercise(
+    "activations.relu-family",
+    names="relu leaky_relu elu",
+    covers=["activations.relu", "activations.leaky", "scratch.activations-code"],
+    forbid=["torch", "scipy"],
+)
 class ReluFamily:
     class reference:
         relu = _relu
@@ -66,7 +71,11 @@ class ReluFamily:
 
     cases = {
         "values": group([call(arrays([(7,), (3, 4)])), call(np.array(-0.5)), call(np.array(2.5)), call(np.empty((0,)))], probe=_only_relu),
-        "leaky": group([call(arrays([(7,), (3, 4)]), alpha=_SLOPES), call(arrays([(5,)])), call(np.array([-3.0, 3.0]), alpha=2.0)], probe=_only_leaky, n=10),
+        "leaky": group(
+            [call(arrays([(7,), (3, 4)]), alpha=_SLOPES), call(arrays([(5,)])), call(np.array([-3.0, 3.0]), alpha=2.0)],
+            probe=_only_leaky,
+            n=10,
+        ),
         "elu": group([call(arrays([(7,), (3, 4)]), alpha=st.sampled_from([0.5, 1.0, 1.7])), call(arrays([(5,)]))], probe=_only_elu, n=10),
         "stability": group([call(np.array([1e4, -1e4, 0.5])), call(np.array([[900.0, -2.0]]), alpha=0.7)], probe=_only_elu),
     }
@@ -233,8 +242,18 @@ class StableSigmoid:
         return {"sigmoid": submission.sigmoid(z), "dsigmoid": submission.dsigmoid(z)}
 
     cases = {
-        "values": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array([-2.0, 2.0])), call(np.array(0.3)), call(np.linspace(-27, 27, 13))], probe=_only_sigmoid, rtol=1e-13, atol=1e-12),
-        "derivative": group([call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 7)), call(np.empty((0, 2)))], probe=_only_dsigmoid, rtol=1e-13, atol=1e-12),
+        "values": group(
+            [call(arrays(_ANY_SHAPE, -28, 28)), call(np.array([-2.0, 2.0])), call(np.array(0.3)), call(np.linspace(-27, 27, 13))],
+            probe=_only_sigmoid,
+            rtol=1e-13,
+            atol=1e-12,
+        ),
+        "derivative": group(
+            [call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 7)), call(np.empty((0, 2)))],
+            probe=_only_dsigmoid,
+            rtol=1e-13,
+            atol=1e-12,
+        ),
         "stability": [
             call(np.array([-800.0, -2.0, 1.5])),
             call(np.array([800.0, -2.0, 1.5])),
@@ -243,7 +262,11 @@ class StableSigmoid:
             call(np.array([-95.0, 0.7], np.float32)),
             call(np.array([95.0, 0.7], np.float32)),
         ],
-        "dtype": [call(arrays([(5,), (2, 3)], -8, 8, dtype=np.float32)), call(np.array(1.25, np.float32)), call(np.empty((0,), np.float32))],
+        "dtype": [
+            call(arrays([(5,), (2, 3)], -8, 8, dtype=np.float32)),
+            call(np.array(1.25, np.float32)),
+            call(np.empty((0,), np.float32)),
+        ],
     }
 
     _overflow = "exp(−z) overflows for very negative z. Let the exponent never be positive: build both cases from exp(−|z|)."
@@ -255,7 +278,9 @@ class StableSigmoid:
     exponential_on_top = trap(_on_top)(_pair(lambda z: np.exp(z) / (1 + np.exp(z))))
     one_minus_the_rest = trap(_on_top)(_pair(lambda z: 1 - 1 / (1 + np.exp(z))))
 
-    @trap("np.where evaluates BOTH branches for every entry, so the branch you throw away still overflows. Put −|z| into the exponent of both.")
+    @trap(
+        "np.where evaluates BOTH branches for every entry, so the branch you throw away still overflows. Put −|z| into the exponent of both."
+    )
     class both_branches:
         def sigmoid(z):
             return np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))
@@ -294,7 +319,9 @@ class StableSigmoid:
             s = _sigmoid(_sigmoid(z))
             return s * (1 - s)
 
-    @trap("A result allocated with np.zeros (or np.array of Python floats) is float64, whatever z was. Keep the dtype: np.empty_like(z), or .astype(z.dtype).")
+    @trap(
+        "A result allocated with np.zeros (or np.array of Python floats) is float64, whatever z was. Keep the dtype: np.empty_like(z), or .astype(z.dtype)."
+    )
     class float64_result:
         def sigmoid(z):
             out = np.zeros(z.shape)
@@ -321,9 +348,9 @@ class StableSigmoid:
     clipped_at_15 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -15, 15))))
     clipped_at_20 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -20, 20))))
     clipped_at_25 = trap(_clip)(_pair(lambda z: _naive(np.clip(z, -25, 25))))
-    clipped_for_float64_only = trap("In float32 exp overflows from 88.7 on, so clipping at a bound that suits float64 does not help there. No clipping is needed with exp(−|z|).")(
-        _pair(lambda z: _naive(np.clip(z, -500, 500)))
-    )
+    clipped_for_float64_only = trap(
+        "In float32 exp overflows from 88.7 on, so clipping at a bound that suits float64 does not help there. No clipping is needed with exp(−|z|)."
+    )(_pair(lambda z: _naive(np.clip(z, -500, 500))))
 
     @right("through tanh")
     class through_tanh:
@@ -380,9 +407,9 @@ def _tanh_pair(tanh):
 
 _NEARLY_FLAT = np.array([-12.3, -10.5, 10.5, 12.3])  # 1 - |tanh| is 4e-11 and 2e-9 here: a clip or a cut at 10 or 12 shows
 
-_NO_TANH = {f"{library}.{name}": "tanh is to be built from exp" for library in ("numpy", "math") for name in ("tanh", "sinh", "cosh")} | dict.fromkeys(
-    ("cmath", "torch", "scipy"), ""
-)
+_NO_TANH = {
+    f"{library}.{name}": "tanh is to be built from exp" for library in ("numpy", "math") for name in ("tanh", "sinh", "cosh")
+} | dict.fromkeys(("cmath", "torch", "scipy"), "")
 
 
 @exercise("activations.stable-tanh", names="tanh dtanh", covers=["activations.tanh"], forbid=_NO_TANH, rtol=1e-12, atol=1e-11)
@@ -398,9 +425,18 @@ class StableTanh:
         return {"tanh": submission.tanh(z), "dtanh": submission.dtanh(z)}
 
     cases = {
-        "values": group([call(arrays([(9,), (3, 4)], -14, 14)), call(_NEARLY_FLAT), call(np.array(-0.4)), call(np.empty((0,)))], probe=_only_tanh),
+        "values": group(
+            [call(arrays([(9,), (3, 4)], -14, 14)), call(_NEARLY_FLAT), call(np.array(-0.4)), call(np.empty((0,)))], probe=_only_tanh
+        ),
         "derivative": group(
-            [call(arrays([(9,), (3, 4)], -8, 8)), call(_NEARLY_FLAT), call(np.array(0.0)), call(np.linspace(-2, 2, 9)), call(np.empty((0,)))], probe=_only_dtanh
+            [
+                call(arrays([(9,), (3, 4)], -8, 8)),
+                call(_NEARLY_FLAT),
+                call(np.array(0.0)),
+                call(np.linspace(-2, 2, 9)),
+                call(np.empty((0,))),
+            ],
+            probe=_only_dtanh,
         ),
         "stability": [
             call(np.array([400.0, 0.5])),
@@ -443,9 +479,9 @@ class StableTanh:
     _right = "exp(2z) overflows for z above 355. This form is right for z ≤ 0 only; use |z| and put the sign back."
     other_sided = trap(_right)(_tanh_pair(lambda z: 1 - 2 / (np.exp(2 * z) + 1)))
     other_sided_fraction = trap(_right)(_tanh_pair(lambda z: (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)))
-    both_sides_evaluated = trap("np.where evaluates BOTH branches for every entry, so the one you throw away still overflows. Put −2|z| into the exponent of both.")(
-        _tanh_pair(lambda z: np.where(z >= 0, (1 - np.exp(-2 * z)) / (1 + np.exp(-2 * z)), (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)))
-    )
+    both_sides_evaluated = trap(
+        "np.where evaluates BOTH branches for every entry, so the one you throw away still overflows. Put −2|z| into the exponent of both."
+    )(_tanh_pair(lambda z: np.where(z >= 0, (1 - np.exp(-2 * z)) / (1 + np.exp(-2 * z)), (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1))))
 
     _cut = "tanh is clipped or cut off at some |z| here. It is not yet ±1 there: at z = 10.5 it still misses 1 by 2e−9, at 12.3 by 4e−11. With exp(−2|z|) no bound is needed."
     clipped_at_10 = trap(_cut)(_tanh_pair(lambda z: _tanh(np.clip(z, -10, 10))))
@@ -560,18 +596,37 @@ class GeluForms:
         return F.gelu(z, approximate=approximate)
 
     cases = {
-        "values": group([call(arrays([(8,), (3, 4)], -5, 5)), call(arrays((6,), -40, 40), approximate="none"), call(np.array(1.0)), call(np.empty((0,)))], n=10),
-        "tanh": [call(arrays([(8,), (3, 4)], -5, 5), approximate="tanh"), call(np.linspace(-40, 40, 9), approximate="tanh"), call(np.empty((0,)), "tanh"), call(np.array(-0.7), "tanh")],
-        "sigmoid": [call(arrays([(8,), (3, 4)], -5, 5), approximate="sigmoid"), call(np.linspace(-40, 40, 9), approximate="sigmoid"), call(np.array(0.4), "sigmoid")],
+        "values": group(
+            [
+                call(arrays([(8,), (3, 4)], -5, 5)),
+                call(arrays((6,), -40, 40), approximate="none"),
+                call(np.array(1.0)),
+                call(np.empty((0,))),
+            ],
+            n=10,
+        ),
+        "tanh": [
+            call(arrays([(8,), (3, 4)], -5, 5), approximate="tanh"),
+            call(np.linspace(-40, 40, 9), approximate="tanh"),
+            call(np.empty((0,)), "tanh"),
+            call(np.array(-0.7), "tanh"),
+        ],
+        "sigmoid": [
+            call(arrays([(8,), (3, 4)], -5, 5), approximate="sigmoid"),
+            call(np.linspace(-40, 40, 9), approximate="sigmoid"),
+            call(np.array(0.4), "sigmoid"),
+        ],
     }
 
     erf_of_z = trap("This is erf(z). The normal distribution function is Φ(z) = (1 + erf(z/√2))/2: divide by √2 first.")(
         _gelu(exact=lambda z: 0.5 * z * (1 + _erf(z)))
     )
-    tanh_for_exact = trap('The tanh form stands in for the exact one. "none" means no approximation: z·Φ(z) with erf; the two differ by up to 4.7e−4.')(
-        _gelu(exact=_gelu_tanh)
+    tanh_for_exact = trap(
+        'The tanh form stands in for the exact one. "none" means no approximation: z·Φ(z) with erf; the two differ by up to 4.7e−4.'
+    )(_gelu(exact=_gelu_tanh))
+    exact_for_tanh = trap('"tanh" asks for the tanh approximation itself, not for the exact form: the two differ by up to 4.7e−4.')(
+        _gelu(tanh=_gelu_exact)
     )
-    exact_for_tanh = trap('"tanh" asks for the tanh approximation itself, not for the exact form: the two differ by up to 4.7e−4.')(_gelu(tanh=_gelu_exact))
     root_missing = trap("The factor inside tanh is √(2/π) = 0.79788, not 2/π = 0.63662.")(
         _gelu(tanh=lambda z: 0.5 * z * (1 + np.tanh(2 / math.pi * (z + 0.044715 * z**3))))
     )
@@ -593,10 +648,12 @@ class GeluForms:
     half_missing = trap(_half)(_gelu(exact=lambda z: 2 * _gelu_exact(z), tanh=lambda z: 2 * _gelu_tanh(z)))
     half_missing_in_exact = trap(_half)(_gelu(exact=lambda z: 2 * _gelu_exact(z)))
     half_missing_in_tanh = trap(_half)(_gelu(tanh=lambda z: 2 * _gelu_tanh(z)))
-    constant_outside = trap("1.702 belongs inside the sigmoid, where it makes the gate steeper. Outside, it makes the slope 1.702 for large z.")(
-        _gelu(sigmoid=lambda z: 1.702 * z / (1 + np.exp(-z)))
+    constant_outside = trap(
+        "1.702 belongs inside the sigmoid, where it makes the gate steeper. Outside, it makes the slope 1.702 for large z."
+    )(_gelu(sigmoid=lambda z: 1.702 * z / (1 + np.exp(-z))))
+    constant_missing = trap("Without 1.702 this is SiLU, z·sigmoid(z). GELU's gate is steeper: z·sigmoid(1.702 z).")(
+        _gelu(sigmoid=lambda z: z / (1 + np.exp(-z)))
     )
-    constant_missing = trap("Without 1.702 this is SiLU, z·sigmoid(z). GELU's gate is steeper: z·sigmoid(1.702 z).")(_gelu(sigmoid=lambda z: z / (1 + np.exp(-z))))
     _gate = "You return the gate alone, a number between 0 and 1. GELU is z times its gate."
     gate_only = trap(_gate)(_gelu(_gate_exact, _gate_tanh, _gate_sigmoid))
     gate_only_in_exact = trap(_gate)(_gelu(exact=_gate_exact))
@@ -658,8 +715,12 @@ class SiluGradient:
         return _pair_of(submission.silu(z))[1]
 
     cases = {
-        "values": group([call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,)))], probe=_value),
-        "derivative": group([call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.linspace(-4, 4, 9)), call(np.empty((0,)))], probe=_slope),
+        "values": group(
+            [call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,)))], probe=_value
+        ),
+        "derivative": group(
+            [call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.linspace(-4, 4, 9)), call(np.empty((0,)))], probe=_slope
+        ),
         "stability": [call(np.array([1000.0, -1.5])), call(np.array([-1000.0, 1.5])), call(np.array([[710.0, -720.0], [0.5, 88.0]]))],
     }
 
@@ -717,7 +778,9 @@ class SiluGradient:
         s = _sigmoid(z)
         return s, s * (1 + z * (1 - s))
 
-    _overflow = "exp overflows for large |z| on one side (on both with np.where, which evaluates both branches). Build the sigmoid from exp(−|z|)."
+    _overflow = (
+        "exp overflows for large |z| on one side (on both with np.where, which evaluates both branches). Build the sigmoid from exp(−|z|)."
+    )
     overflows = trap(_overflow)(_silu(lambda z: 1 / (1 + np.exp(-z))))
     overflows_on_the_right = trap(_overflow)(_silu(lambda z: np.exp(z) / (1 + np.exp(z))))
     overflows_on_both_sides = trap(_overflow)(_silu(lambda z: np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))))
@@ -753,7 +816,11 @@ class SiluGradient:
 
 def _prelu_call(n, c, slopes):
     x = arrays((n, c), -3, 3).map(lambda a: np.where(a == 0, 0.25, a))
-    return call(x, st.lists(st.sampled_from(slopes), min_size=c, max_size=c).map(np.array), arrays((n, c), -2, 2).map(lambda a: np.where(a == 0, 0.5, a)))
+    return call(
+        x,
+        st.lists(st.sampled_from(slopes), min_size=c, max_size=c).map(np.array),
+        arrays((n, c), -2, 2).map(lambda a: np.where(a == 0, 0.5, a)),
+    )
 
 
 _GENTLE = [0.01, 0.1, 0.25, 0.6]
@@ -888,7 +955,13 @@ def _softmax_with_epsilon(eps):
 @exercise(
     "activations.softmax-temperature",
     names="softmax",
-    covers=["activations.softmax", "activations.softmax-stable", "activations.temperature", "activations.q.softmax-stable", "scratch.activations-code"],
+    covers=[
+        "activations.softmax",
+        "activations.softmax-stable",
+        "activations.temperature",
+        "activations.q.softmax-stable",
+        "scratch.activations-code",
+    ],
     forbid=["torch", "scipy"],
 )
 class SoftmaxTemperature:
@@ -896,12 +969,25 @@ class SoftmaxTemperature:
         return torch.softmax(torch.as_tensor(z, dtype=torch.float64) / T, dim=axis)
 
     cases = {
-        "values": group([call(arrays([(5,), (3, 4), (3, 3), (2, 3, 4)], -4, 4)), call(np.array([0.5])), call(np.array([[3, 1, 0], [-2, 5, 5]]))], **_TIGHT),
+        "values": group(
+            [call(arrays([(5,), (3, 4), (3, 3), (2, 3, 4)], -4, 4)), call(np.array([0.5])), call(np.array([[3, 1, 0], [-2, 5, 5]]))],
+            **_TIGHT,
+        ),
         "axis": group(
-            [call(arrays([(3, 4), (3, 3), (2, 3, 4)], -4, 4), axis=st.sampled_from([0, 1])), call(normal((3, 3), 1.5, 5), axis=0), call(normal((2, 3, 4), 1.5, 6), axis=1)], **_TIGHT
+            [
+                call(arrays([(3, 4), (3, 3), (2, 3, 4)], -4, 4), axis=st.sampled_from([0, 1])),
+                call(normal((3, 3), 1.5, 5), axis=0),
+                call(normal((2, 3, 4), 1.5, 6), axis=1),
+            ],
+            **_TIGHT,
         ),
         "temperature": group(
-            [call(arrays([(5,), (3, 3)], -3, 3), T=st.sampled_from([0.1, 0.5, 2.0, 7.0])), call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5), call(np.array([2, 1, 0]), T=4.0)], **_TIGHT
+            [
+                call(arrays([(5,), (3, 3)], -3, 3), T=st.sampled_from([0.1, 0.5, 2.0, 7.0])),
+                call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5),
+                call(np.array([2, 1, 0]), T=4.0),
+            ],
+            **_TIGHT,
         ),
         "stability": [
             call(arrays([(4,), (2, 3)], -1e4, 1e4)),
@@ -932,7 +1018,9 @@ class SoftmaxTemperature:
     def multiplied_by_temperature(z, axis=-1, T=1.0):
         return _softmax(z * T, axis)
 
-    @trap("T has no effect here: it is forgotten, or applied to the probabilities, where normalising again cancels it. Divide the logits by T, before exp.")
+    @trap(
+        "T has no effect here: it is forgotten, or applied to the probabilities, where normalising again cancels it. Divide the logits by T, before exp."
+    )
     def without_effect_of_temperature(z, axis=-1, T=1.0):
         p = _softmax(z, axis) / T
         return p / p.sum(axis=axis, keepdims=True)
@@ -947,7 +1035,9 @@ class SoftmaxTemperature:
     epsilon_1e9 = trap(_epsilon)(_softmax_with_epsilon(1e-9))
     epsilon_1e10 = trap(_epsilon)(_softmax_with_epsilon(1e-10))
 
-    @trap("The maximum of z is subtracted from z/T: for T ≠ 1 that is not the maximum of what you exponentiate. Shift first, then divide: (z − max)/T.")
+    @trap(
+        "The maximum of z is subtracted from z/T: for T ≠ 1 that is not the maximum of what you exponentiate. Shift first, then divide: (z − max)/T."
+    )
     def maximum_not_divided(z, axis=-1, T=1.0):
         e = np.exp(z / T - z.max(axis=axis, keepdims=True))
         return e / e.sum(axis=axis, keepdims=True)
@@ -1051,11 +1141,15 @@ class CrossEntropyLogits:
         ),
     }
 
-    @trap("The softmax underflows to exactly 0 for a hopeless class, and log(0) = −inf. Simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max).")
+    @trap(
+        "The softmax underflows to exactly 0 for a hopeless class, and log(0) = −inf. Simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max)."
+    )
     def log_of_softmax(logits, y):
         return float(-np.log(_softmax(logits)[np.arange(len(y)), y]).mean())
 
-    @trap("With a one-hot product, 0 · log 0 is nan for every class that underflows. Pick the right entries, and simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max).")
+    @trap(
+        "With a one-hot product, 0 · log 0 is nan for every class that underflows. Pick the right entries, and simplify log(exp(…)/sum): z_y − max − log Σ exp(z − max)."
+    )
     def log_of_softmax_one_hot(logits, y):
         onehot = np.eye(logits.shape[1])[y]
         return float(-(onehot * np.log(_softmax(logits))).sum(axis=1).mean())
@@ -1164,7 +1258,11 @@ def _ffn(x, W, V, W2):
     return (_swish(x @ W) * (x @ V)) @ W2
 
 
-@exercise("activations.swiglu-ffn", names="swiglu_ffn matched_hidden", covers=["activations.swiglu", "activations.p.swiglu", "activations.q.swiglu"])
+@exercise(
+    "activations.swiglu-ffn",
+    names="swiglu_ffn matched_hidden",
+    covers=["activations.swiglu", "activations.p.swiglu", "activations.q.swiglu"],
+)
 class SwigluFfn:
     class reference:
         def swiglu_ffn(x, W, V, W2):
@@ -1195,7 +1293,19 @@ class SwigluFfn:
             n=8,
         ),
         "hidden size": group(
-            [call(6, 24), call(7, 28), call(10, 40), call(512, 2048), call(4096, 16384), call(5, 31), call(768, 1000), call(8, 11), call(3, 3), call(16, 40), call(1024, 4096)],
+            [
+                call(6, 24),
+                call(7, 28),
+                call(10, 40),
+                call(512, 2048),
+                call(4096, 16384),
+                call(5, 31),
+                call(768, 1000),
+                call(8, 11),
+                call(3, 3),
+                call(16, 40),
+                call(1024, 4096),
+            ],
             probe=_hidden_only,
         ),
     }
@@ -1364,8 +1474,18 @@ class SwigluChunk:
         return {"x": x.grad, "W": W.grad, "b": b.grad}
 
     cases = {
-        "values": [_swiglu_case(4, d=3, f=4, seed=1), _swiglu_case(5, d=6, f=3, seed=2), _swiglu_case(1, d=2, f=1, seed=3), _swiglu_case(8, d=8, f=4, seed=4)],
-        "any leading axes": [_swiglu_case(2, 3, d=4, f=5, seed=5), _swiglu_case(4, 2, d=6, f=3, seed=6), _swiglu_case(d=5, f=2, seed=7), _swiglu_case(2, 2, 3, d=2, f=2, seed=8)],
+        "values": [
+            _swiglu_case(4, d=3, f=4, seed=1),
+            _swiglu_case(5, d=6, f=3, seed=2),
+            _swiglu_case(1, d=2, f=1, seed=3),
+            _swiglu_case(8, d=8, f=4, seed=4),
+        ],
+        "any leading axes": [
+            _swiglu_case(2, 3, d=4, f=5, seed=5),
+            _swiglu_case(4, 2, d=6, f=3, seed=6),
+            _swiglu_case(d=5, f=2, seed=7),
+            _swiglu_case(2, 2, 3, d=2, f=2, seed=8),
+        ],
         "gradient": group([_swiglu_case(4, d=3, f=4, seed=9), _swiglu_case(2, 3, d=4, f=2, seed=10)], probe=_gradients),
     }
 
@@ -1456,11 +1576,18 @@ def _batches(draw):
 _UNEQUAL = [np.array([[1.0, 0.0, 0.0, 2.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 3.0, 0.0, 0.0]])]
 _RARE = [np.vstack([np.zeros((150, 3)), [[0.0, 0.4, 0.0]], np.zeros((49, 3))]), np.vstack([np.zeros((199, 3)), [[1.5, 0.0, 0.0]]])]
 _HEALTHY = [np.eye(5)[:, :4] + 0.0, np.eye(4)[::-1][:3] * 2.0]
-_TOKENS = [normal((2, 3, 4), 1.0, 1).clip(0) * np.array([1.0, 0.0, 1.0, 1.0]), normal((3, 3, 4), 1.0, 2).clip(0) * np.array([1.0, 0.0, 1.0, 0.0])]
+_TOKENS = [
+    normal((2, 3, 4), 1.0, 1).clip(0) * np.array([1.0, 0.0, 1.0, 1.0]),
+    normal((3, 3, 4), 1.0, 2).clip(0) * np.array([1.0, 0.0, 1.0, 0.0]),
+]
 _SAME_LENGTH = [np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])]
 
 
-@exercise("activations.dead-units", names="dead_report", covers=["activations.dead-def", "activations.dead-detect", "activations.q.detect", "activations.relu"])
+@exercise(
+    "activations.dead-units",
+    names="dead_report",
+    covers=["activations.dead-def", "activations.dead-detect", "activations.q.detect", "activations.relu"],
+)
 class DeadUnits:
     def reference(batches):
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
@@ -1473,12 +1600,20 @@ class DeadUnits:
         return submission.dead_report(batches)[1]
 
     cases = {
-        "dead units": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call(_RARE), call([np.zeros((3, 2))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_dead),
-        "zero fraction": group([_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call([np.array([[0.0, 1e-12, 3.0]])])], probe=_zeros),
+        "dead units": group(
+            [_batches(), call(_UNEQUAL), call(_HEALTHY), call(_RARE), call([np.zeros((3, 2))]), call([np.array([[0.0, 1e-12, 3.0]])])],
+            probe=_dead,
+        ),
+        "zero fraction": group(
+            [_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call([np.array([[0.0, 1e-12, 3.0]])])],
+            probe=_zeros,
+        ),
         "tokens": [call(_TOKENS), call(_SAME_LENGTH), call([_SAME_LENGTH[0], np.zeros((1, 3, 3))]), call(_TOKENS[:1])],
     }
 
-    @trap("Both numbers count zeros. Zeros per example are healthy sparsity; a unit is dead only if it is zero for ALL examples of all batches.")
+    @trap(
+        "Both numbers count zeros. Zeros per example are healthy sparsity; a unit is dead only if it is zero for ALL examples of all batches."
+    )
     def sparsity_as_dead(batches):
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
         return float((rows == 0).mean()), float((rows == 0).mean())
@@ -1493,7 +1628,9 @@ class DeadUnits:
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
         return float((rows == 0).all(axis=0).sum()), float((rows == 0).sum())
 
-    @trap("You average the dead fraction of single batches, so a unit silent in one of them counts partly. Combine the batches with AND: silent in every one.")
+    @trap(
+        "You average the dead fraction of single batches, so a unit silent in one of them counts partly. Combine the batches with AND: silent in every one."
+    )
     def averaged_over_batches(batches):
         rows = [b.reshape(-1, b.shape[-1]) for b in batches]
         return float(np.mean([(r == 0).all(0).mean() for r in rows])), float((np.concatenate(rows) == 0).mean())
@@ -1530,7 +1667,9 @@ class DeadUnits:
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
         return float((rows == 0).all(axis=-1).mean()), float((rows == 0).mean())
 
-    @trap("Batches differ in size: the mean of the batches' zero fractions is not the fraction over all entries. Count zeros and entries, then divide.")
+    @trap(
+        "Batches differ in size: the mean of the batches' zero fractions is not the fraction over all entries. Count zeros and entries, then divide."
+    )
     def zero_fraction_averaged(batches):
         rows = [b.reshape(-1, b.shape[-1]) for b in batches]
         return float((np.concatenate(rows) == 0).all(0).mean()), float(np.mean([(r == 0).mean() for r in rows]))
@@ -1588,7 +1727,11 @@ def _measured(k, seed, kind):
     return call(_sigmoid(z) if kind == "sigmoid" else np.tanh(z), delta)
 
 
-@exercise("activations.zigzag", names="same_sign_fraction", covers=["activations.sigmoid-bias", "activations.tanh-advantage", "activations.q.tanh-vs-sigmoid"])
+@exercise(
+    "activations.zigzag",
+    names="same_sign_fraction",
+    covers=["activations.sigmoid-bias", "activations.tanh-advantage", "activations.q.tanh-vs-sigmoid"],
+)
 class Zigzag:
     def reference(H, delta):
         used = delta != 0
@@ -1597,8 +1740,16 @@ class Zigzag:
         return float((np.abs(np.sign(H[used]).sum(axis=1)) == H.shape[1]).mean())
 
     cases = {
-        "sigmoid inputs": [_units(0.05), *(_measured(k, k, "sigmoid") for k in (2, 3, 8)), call(np.array([[0.2, 0.7], [0.4, 0.9]]), np.array([0.0, -1.0]))],
-        "tanh inputs": [_units(-1.0), *(_measured(k, k, "tanh") for k in (2, 3, 8)), call(np.array([[-0.2, -0.7], [0.4, 0.9], [0.1, -0.3]]), np.array([1.0, -1.0, 2.0]))],
+        "sigmoid inputs": [
+            _units(0.05),
+            *(_measured(k, k, "sigmoid") for k in (2, 3, 8)),
+            call(np.array([[0.2, 0.7], [0.4, 0.9]]), np.array([0.0, -1.0])),
+        ],
+        "tanh inputs": [
+            _units(-1.0),
+            *(_measured(k, k, "tanh") for k in (2, 3, 8)),
+            call(np.array([[-0.2, -0.7], [0.4, 0.9], [0.1, -0.3]]), np.array([1.0, -1.0, 2.0])),
+        ],
         "zeros": [
             call(np.array([[0.0, 0.5], [0.3, 0.5], [-0.2, 0.0]]), np.array([1.0, 2.0, -1.0])),
             call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
@@ -1658,7 +1809,9 @@ class Zigzag:
         g = delta[used, None] * H[used]
         return float(((g > 0).all(0) | (g < 0).all(0)).mean())
 
-    @trap("You compare only the first two components, or neighbours by their product's sign over all of them. All k components have to agree.")
+    @trap(
+        "You compare only the first two components, or neighbours by their product's sign over all of them. All k components have to agree."
+    )
     def first_two_components(H, delta):
         used = delta != 0
         return float((H[used, 0] * H[used, 1] > 0).mean()) if used.any() else 0.0
@@ -1830,7 +1983,9 @@ class FixNll:
         "gradient": group(_NLL_CASES, probe=_gradient, accept=_accept_gradient_of_nll, n=8),
     }
 
-    @trap("The softmax underflows to 0 (subtracting the maximum does not help: torch.softmax does that already), log(0) = −inf, and its gradient is nan. Never take the log of a softmax: use F.cross_entropy or F.log_softmax on the logits.")
+    @trap(
+        "The softmax underflows to 0 (subtracting the maximum does not help: torch.softmax does that already), log(0) = −inf, and its gradient is nan. Never take the log of a softmax: use F.cross_entropy or F.log_softmax on the logits."
+    )
     def log_of_softmax(logits, y):
         p = torch.softmax(logits, dim=1)
         return -torch.log(p)[torch.arange(len(y)), y].mean()
@@ -1846,12 +2001,16 @@ class FixNll:
     clamp_1e7 = trap(_capped)(_nll_with_clamp(1e-7))
     clamp_1e5 = trap(_capped)(_nll_with_clamp(1e-5))
 
-    @trap("nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax.")
+    @trap(
+        "nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax."
+    )
     def hidden_with_nan_to_num(logits, y):
         p = torch.softmax(logits, dim=1)
         return torch.nan_to_num(-torch.log(p)[torch.arange(len(y)), y].mean(), posinf=1e4)
 
-    @trap("nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax.")
+    @trap(
+        "nan_to_num hides the inf in the forward pass; the backward pass still multiplies 0 by inf = nan. Repair the formula: log_softmax."
+    )
     def hidden_behind_a_huge_number(logits, y):
         p = torch.softmax(logits, dim=1)
         return torch.nan_to_num(-torch.log(p)[torch.arange(len(y)), y]).mean()
@@ -1861,15 +2020,21 @@ class FixNll:
         p = torch.softmax(logits.double(), dim=1)
         return -torch.log(p)[torch.arange(len(y)), y].mean().float()
 
-    @trap("F.cross_entropy takes logits and contains the softmax. Applied to probabilities, the softmax acts twice and the loss is bounded.")
+    @trap(
+        "F.cross_entropy takes logits and contains the softmax. Applied to probabilities, the softmax acts twice and the loss is bounded."
+    )
     def softmax_twice(logits, y):
         return F.cross_entropy(torch.softmax(logits, dim=1), y)
 
-    @trap("exp of a raw logit overflows from 88.7 on in float32, and underflows far below 0. Use torch.logsumexp, which subtracts the maximum, or F.cross_entropy.")
+    @trap(
+        "exp of a raw logit overflows from 88.7 on in float32, and underflows far below 0. Use torch.logsumexp, which subtracts the maximum, or F.cross_entropy."
+    )
     def no_max_subtraction(logits, y):
         return (logits.exp().sum(dim=1).log() - logits[torch.arange(len(y)), y]).mean()
 
-    @trap("The normalization, log Σ exp, is missing from the loss or (through detach) from its gradient; F.nll_loss of logits is just −z_y. Use F.cross_entropy.")
+    @trap(
+        "The normalization, log Σ exp, is missing from the loss or (through detach) from its gradient; F.nll_loss of logits is just −z_y. Use F.cross_entropy."
+    )
     def nll_of_logits(logits, y):
         return F.nll_loss(logits, y)
 
@@ -1930,7 +2095,13 @@ def _looks(inputs):
 
 def _weights(linears):
     scale = sum(m.weight.var().item() * m.in_features for m in linears) / len(linears)
-    for low, high, words in [(-1, 1e-9, "zero"), (0.25, 0.45, "1/(3n), torch's default"), (0.8, 1.25, "about 1/n"), (1.7, 2.3, "about 2/n"), (30, 1e9, "far above 2/n")]:
+    for low, high, words in [
+        (-1, 1e-9, "zero"),
+        (0.25, 0.45, "1/(3n), torch's default"),
+        (0.8, 1.25, "about 1/n"),
+        (1.7, 2.3, "about 2/n"),
+        (30, 1e9, "far above 2/n"),
+    ]:
         if low < scale < high:
             return words
     return "of another size"
@@ -1982,7 +2153,11 @@ def _straight_after(net, x, widths):
 
     def unbent(k, z, step):
         here, up, down = (next_input(k, v) for v in (z, z + step, z - step))
-        return _rest(up + down - 2 * here, up - down) < 1e-3 or here.shape == z.shape and any(_rest_of_fit(z, here, axis) < 1e-3 for axis in (0, 1))
+        return (
+            _rest(up + down - 2 * here, up - down) < 1e-3
+            or here.shape == z.shape
+            and any(_rest_of_fit(z, here, axis) < 1e-3 for axis in (0, 1))
+        )
 
     random = torch.Generator().manual_seed(4)
     draws = [[torch.randn(len(x), width, generator=random) for _ in range(2)] for width in widths[:-1]]
@@ -2018,7 +2193,11 @@ def _accept_outputs(result, seed, depth, width):
         return "The network should hold depth hidden nn.Linear layers of width units and one to n_classes."
     if not torch.equal(out, seen[-1][2]):
         probable = bool((out.sum(1) - 1).abs().max() < 1e-4)
-        return "The rows sum to 1: these are probabilities, not logits." if probable else "The output is not that of the last nn.Linear: something follows it."
+        return (
+            "The rows sum to 1: these are probabilities, not logits."
+            if probable
+            else "The output is not that of the last nn.Linear: something follows it."
+        )
     straight = _straight_after(net.eval(), x, [o.shape[-1] for _, _, o in seen])
     if len(straight) == depth:
         return "The network is affine: no nonlinearity is left between the layers."
@@ -2088,7 +2267,13 @@ def _he(weight):
 @exercise(
     "activations.fix-classifier",
     names="make_classifier",
-    covers=["activations.saturation", "activations.fused-ce", "activations.init-pairing", "activations.init-mismatch", "activations.q.init"],
+    covers=[
+        "activations.saturation",
+        "activations.fused-ce",
+        "activations.init-pairing",
+        "activations.init-mismatch",
+        "activations.q.init",
+    ],
     seconds=30,
 )
 class FixClassifier:
@@ -2101,10 +2286,12 @@ class FixClassifier:
         "learns": group([call(0, 3, 128)], probe=_described, accept=_accept_learned),
     }
 
-    sigmoids_left = trap("Sigmoid slopes are at most 1/4 at each of 24 layers, whatever the initialization. Use ReLU (or GELU) between the layers.")(_mlp(nn.Sigmoid))
-    softmax_left = trap("F.cross_entropy takes logits and contains the softmax; with yours it acts twice and the loss cannot fall. Drop the softmax at the end.")(
-        _mlp(nn.ReLU, _he, lambda: nn.Softmax(dim=1))
-    )
+    sigmoids_left = trap(
+        "Sigmoid slopes are at most 1/4 at each of 24 layers, whatever the initialization. Use ReLU (or GELU) between the layers."
+    )(_mlp(nn.Sigmoid))
+    softmax_left = trap(
+        "F.cross_entropy takes logits and contains the softmax; with yours it acts twice and the loss cannot fall. Drop the softmax at the end."
+    )(_mlp(nn.ReLU, _he, lambda: nn.Softmax(dim=1)))
     log_softmax_at_the_end = trap("LogSoftmax belongs to NLLLoss. F.cross_entropy contains it: return the last layer's output as it is.")(
         _mlp(nn.ReLU, _he, lambda: nn.LogSoftmax(dim=1))
     )
@@ -2117,19 +2304,21 @@ class FixClassifier:
     default_init_with_relu = trap(_default)(_mlp(nn.ReLU))
     default_init_with_gelu = trap(_default)(_mlp(nn.GELU))
     default_init_with_tanh = trap(_default)(_mlp(nn.Tanh))
-    standard_normal_weights = trap("Weights from N(0, 1) multiply the signal by √(n/2) per layer: it blows up. The variance has to be 2/n.")(_mlp(nn.ReLU, nn.init.normal_))
-    no_nonlinearity = trap("Without a nonlinearity the layers collapse into one affine map, however well the gradients flow. Put ReLU back between them.")(
-        _mlp(nn.Identity, nn.init.xavier_normal_)
-    )
+    standard_normal_weights = trap(
+        "Weights from N(0, 1) multiply the signal by √(n/2) per layer: it blows up. The variance has to be 2/n."
+    )(_mlp(nn.ReLU, nn.init.normal_))
+    no_nonlinearity = trap(
+        "Without a nonlinearity the layers collapse into one affine map, however well the gradients flow. Put ReLU back between them."
+    )(_mlp(nn.Identity, nn.init.xavier_normal_))
     _zero = "Weights of zero make all units of a layer equal, and no gradient passes them: nothing can tell the units apart. Draw random weights with variance 2/n."
     zero_weights = trap(_zero)(_mlp(nn.ReLU, nn.init.zeros_))
     zero_weights_with_default_biases = trap(_zero)(_mlp(nn.ReLU, nn.init.zeros_, keep_bias=True))
-    negative_biases = trap("The weights are fine, but large negative biases push the units below 0 for nearly every input: they are dead from the start. Set the biases to 0.")(
-        _mlp(nn.ReLU, _he, bias=-1.0)
-    )
-    hidden_softmax = trap("Softmax is no hidden activation: it makes the units of a layer compete for a sum of 1, so each gets about 1/width and hardly depends on the input. Use ReLU.")(
-        _mlp(lambda: nn.Softmax(dim=1), _he)
-    )
+    negative_biases = trap(
+        "The weights are fine, but large negative biases push the units below 0 for nearly every input: they are dead from the start. Set the biases to 0."
+    )(_mlp(nn.ReLU, _he, bias=-1.0))
+    hidden_softmax = trap(
+        "Softmax is no hidden activation: it makes the units of a layer compete for a sum of 1, so each gets about 1/width and hardly depends on the input. Use ReLU."
+    )(_mlp(lambda: nn.Softmax(dim=1), _he))
     _bare = "One or more hidden layers have no nonlinearity after them: such a layer and the next collapse into one. Put one after EACH hidden layer, the first and the last included."
     first_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k == 1))
     last_layer_bare = trap(_bare)(_mlp(nn.ReLU, _he, bare=lambda k, depth: k == depth))
@@ -2229,7 +2418,11 @@ def _close(a, b, atol=1e-9):
     return np.allclose(a, b, rtol=0, atol=atol)
 
 
-@exercise("activations.test-softmax", names="check_softmax", covers=["activations.softmax", "activations.softmax-stable", "activations.temperature"])
+@exercise(
+    "activations.test-softmax",
+    names="check_softmax",
+    covers=["activations.softmax", "activations.softmax-stable", "activations.temperature"],
+)
 class TestSoftmax:
     accepts = {"shifted by the maximum": _right_shifted, "torch": _right_torch, "through the log": _right_log}
     catches = {
@@ -2261,7 +2454,9 @@ class TestSoftmax:
         far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
         assert _close(softmax(far), _right_torch(far))
 
-    @trap("Your check does not see T: it is never varied, or only sums are compared, which are 1 whatever T does. Compare values that you know, with T below and above 1.")
+    @trap(
+        "Your check does not see T: it is never varied, or only sums are compared, which are 1 whatever T does. Compare values that you know, with T below and above 1."
+    )
     def temperature_never_varied(softmax):
         z = normal((3, 3), 1.5, 1)
         for axis in (0, 1, -1):
@@ -2277,7 +2472,9 @@ class TestSoftmax:
         far = np.array([[1e4, 1e4 - 1], [-1e4, -1e4 + 2]])
         assert _close(softmax(far), _right_torch(far))
 
-    @trap("Moderate logits do not overflow. Add large ones, with rows far apart: they show a missing maximum and one that is shared by all rows.")
+    @trap(
+        "Moderate logits do not overflow. Add large ones, with rows far apart: they show a missing maximum and one that is shared by all rows."
+    )
     def moderate_logits_only(softmax):
         z = normal((3, 3), 1.5, 1)
         for axis in (0, 1, -1):
@@ -2308,7 +2505,9 @@ class TestSoftmax:
             for T in (0.5, 1.0, 3.0):
                 assert _close(softmax(z, T=T), _right_torch(z, -1, T))
 
-    @trap("Your check accepts nearly everything it is given. Compare with values that you know, for several T, axes and sizes of logits, and raise AssertionError.")
+    @trap(
+        "Your check accepts nearly everything it is given. Compare with values that you know, for several T, axes and sizes of logits, and raise AssertionError."
+    )
     def never_raises(softmax):
         softmax(np.array([1.0, 2.0]))
 

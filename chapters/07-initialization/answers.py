@@ -593,7 +593,9 @@ class ActivationGain:
         "scaled and shifted": [call("3 z"), call("z + 2"), call("cos")],
     }
 
-    @trap("You took the spread around the mean of phi(z). ReLU outputs are not centred, and the next layer sums their second moment E[phi(z)²].")
+    @trap(
+        "You took the spread around the mean of phi(z). ReLU outputs are not centred, and the next layer sums their second moment E[phi(z)²]."
+    )
     def variance(phi):
         mean, second = moments(phi)
         return 1 / root(second - mean**2)
@@ -642,7 +644,9 @@ class ActivationGain:
         name = next((name for value, name in known.items() if abs(value - at_one) < 1e-9), None)
         return nn.init.calculate_gain(name) if name else 1 / math.sqrt(moments(phi)[1])
 
-    @trap("Close, but not within 1 %: too few draws, or the tails are cut off (|z| beyond 2 holds a quarter of E[z²]). Average over a million draws.")
+    @trap(
+        "Close, but not within 1 %: too few draws, or the tails are cut off (|z| beyond 2 holds a quarter of E[z²]). Average over a million draws."
+    )
     def cut_off(phi):
         z = np.linspace(-2, 2, 100_001)
         return 1 / math.sqrt(np.average(phi(z) ** 2, weights=np.exp(-z * z / 2)))
@@ -896,7 +900,9 @@ class ActivationStds:
         def verdict(stds):
             return judged(stds[-1] / stds[0])
 
-    @trap("Your verdict follows the largest or smallest value of the list; a bump in the middle is harmless. Compare the last with the first.")
+    @trap(
+        "Your verdict follows the largest or smallest value of the list; a bump in the middle is harmless. Compare the last with the first."
+    )
     class extremes:
         def activation_stds(x, weights, phi):
             return np.array([h.std() for _, h in layers(x, weights, phi)])
@@ -1562,7 +1568,9 @@ class FixSymmetry:
     def one_number_per_unit(sizes, rng):
         return mlp(sizes, lambda o, i: np.tile(rng.normal(0, math.sqrt(2 / i), (o, 1)), (1, i)))
 
-    @trap("All layers have the same spread, 0.1 as in the example. It depends on the layer: sqrt(2 / fan_in), and 0.1 fits fan_in = 200 alone.")
+    @trap(
+        "All layers have the same spread, 0.1 as in the example. It depends on the layer: sqrt(2 / fan_in), and 0.1 fits fan_in = 200 alone."
+    )
     def spread_of_the_example(sizes, rng):
         return mlp(sizes, lambda o, i: rng.normal(0, 0.1, (o, i)))
 
@@ -1620,7 +1628,9 @@ def relu_model(kind, seed):
         inner = nn.Sequential(nn.Linear(250, 160), nn.LayerNorm(160), nn.Sequential(nn.ReLU(), nn.Linear(160, 160)))
         pre, second = nn.Sequential(nn.Linear(160, 90), nn.ReLU()), nn.Sequential(nn.ReLU(), nn.Linear(90, 60))
         tail = nn.ModuleDict({"pre": pre, "classifier": nn.Sequential(nn.Dropout(0.1), head), "second": second})
-        model = nn.ModuleDict({"table": nn.Embedding(50, 250), "body": nn.ModuleList([nn.Sequential(inner), nn.Linear(160, 160, bias=False)]), "tail": tail})
+        model = nn.ModuleDict(
+            {"table": nn.Embedding(50, 250), "body": nn.ModuleList([nn.Sequential(inner), nn.Linear(160, 160, bias=False)]), "tail": tail}
+        )
     else:
         convs = [nn.Conv2d(16, 48, 5, bias=False), nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 90, (3, 5))]
         model = nn.Sequential(
@@ -1913,7 +1923,9 @@ class InitModel:
                 nn.init.normal_(m.weight, 0.0, 0.01)
         return model
 
-    @trap("You initialized every layer whose weight has two or more dimensions. Only nn.Linear and nn.Conv2d are asked for: use isinstance.")
+    @trap(
+        "You initialized every layer whose weight has two or more dimensions. Only nn.Linear and nn.Conv2d are asked for: use isinstance."
+    )
     def every_matrix(model, head):
         for m in model.modules():
             if isinstance(getattr(m, "weight", None), torch.Tensor) and m.weight.dim() >= 2:
@@ -2148,7 +2160,9 @@ class ZeroInitResidual:
             nn.init.zeros_(norms[0].weight)
         return model
 
-    @trap("A last gamma is still open, and nothing else closes a branch: beta, for one, is 0 already and only shifts. Set the weight of the last norm to 0.")
+    @trap(
+        "A last gamma is still open, and nothing else closes a branch: beta, for one, is 0 already and only shifts. Set the weight of the last norm to 0."
+    )
     def beta(model):
         for norms in branch_norms(model):
             nn.init.zeros_(norms[-1].bias)
@@ -2223,7 +2237,9 @@ class ZeroInitResidual:
         close_children(model)
         return model
 
-    @trap("You reset the last norm besides: reset_parameters and reset_running_stats also wipe its running statistics. Set the weight only.")
+    @trap(
+        "You reset the last norm besides: reset_parameters and reset_running_stats also wipe its running statistics. Set the weight only."
+    )
     def statistics_reset(model):
         for norms in branch_norms(model):
             norms[-1].reset_parameters()
@@ -2540,7 +2556,9 @@ class Gpt2Init:
                 nn.init.zeros_(m.bias)
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
 
-    @trap("You look for '.c_proj' with the dot; a layer of the model itself is called 'c_proj' without one. Ask for names that end in c_proj.")
+    @trap(
+        "You look for '.c_proj' with the dot; a layer of the model itself is called 'c_proj' without one. Ask for names that end in c_proj."
+    )
     def with_the_dot(model, n_layer):
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer), is_projection=lambda name: name.endswith(".c_proj"))
 
@@ -2551,7 +2569,9 @@ class Gpt2Init:
                 nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * n_layer))
         return gpt_init(model, n_layer, 0.02 / math.sqrt(2 * n_layer))
 
-    @trap("Your code fails on a layer that has no bias: m.bias is None after bias=False, and nn.Embedding has no such attribute. Ask before you set it.")
+    @trap(
+        "Your code fails on a layer that has no bias: m.bias is None after bias=False, and nn.Embedding has no such attribute. Ask before you set it."
+    )
     def missing_bias(model, n_layer):
         for m in model.modules():
             if isinstance(m, nn.Linear):
@@ -2935,15 +2955,17 @@ class LoraLinear:
     update_cut_from_x = trap("x is detached before the update, so the layers below get no gradient through A and B. Leave x as it is.")(
         LoRAUpdateCutFromX
     )
-    cut_from_x = trap("No gradient flows back to x: the layers below never learn. Do not detach it; freezing the base's parameters is enough.")(
-        LoRACutFromX
+    cut_from_x = trap(
+        "No gradient flows back to x: the layers below never learn. Do not detach it; freezing the base's parameters is enough."
+    )(LoRACutFromX)
+    training_only = trap("In evaluation mode your layer forgets what the adapter has learned. The formula holds in both modes.")(
+        LoRATrainingOnly
     )
-    training_only = trap("In evaluation mode your layer forgets what the adapter has learned. The formula holds in both modes.")(LoRATrainingOnly)
     seeded = trap("Your A is the same in every adapter. Do not set a seed inside the class: draw A anew.")(LoRASeeded)
     no_bias = trap("The base's bias is missing in your output. Call base(x), which adds it where there is one.")(LoRANoBias)
-    needs_bias = trap("A base made with bias=False has base.bias = None, and your code fails on it. base.requires_grad_(False) covers both.")(
-        LoRANeedsBias
-    )
+    needs_bias = trap(
+        "A base made with bias=False has base.bias = None, and your code fails on it. base.requires_grad_(False) covers both."
+    )(LoRANeedsBias)
     scales_all = trap("You scaled the base's output as well. Only the low-rank update gets the factor alpha / r.")(LoRAScalesAll)
 
     merged = right("with the merged weight W + (alpha/r) B A")(LoRAMerged)
@@ -3015,11 +3037,15 @@ class TestInit:
         check_statistics(init)
         check_statistics(init, 350, 120)
 
-    @trap("Your check lets every wrong one through. It must raise; a returned False is ignored. And a look at the shape is not enough: it is mostly right.")
+    @trap(
+        "Your check lets every wrong one through. It must raise; a returned False is ignored. And a look at the shape is not enough: it is mostly right."
+    )
     def shape_only(init):
         check_statistics(init, mean=False, std=False, rows=False, seeds=False, repeat=False)
 
-    @trap("fan_out and Xavier get through. Test a shape with two different sizes (in a square matrix both fans are equal), and keep the tolerance near 5 %.")
+    @trap(
+        "fan_out and Xavier get through. Test a shape with two different sizes (in a square matrix both fans are equal), and keep the tolerance near 5 %."
+    )
     def square(init):
         check_statistics(init, 250, 250)
 

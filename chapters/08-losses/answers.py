@@ -118,7 +118,9 @@ class NoiseNll:
         ),
     }
 
-    @trap("MSE and MAE drop constants, because constants do not move the optimum. A log-density has them: ½ ln(2π) and ln 2 belong to the value.")
+    @trap(
+        "MSE and MAE drop constants, because constants do not move the optimum. A log-density has them: ½ ln(2π) and ln 2 belong to the value."
+    )
     class constants_dropped:
         best_constant = _best
 
@@ -127,7 +129,9 @@ class NoiseNll:
                 return 0.5 * ((y - mu) / scale) ** 2 + np.log(scale)
             return np.abs(y - mu) / scale + np.log(scale)
 
-    @trap("The scale also normalises the density: a wider curve is a lower one. You left out ln(scale), so a huge scale would cost nothing.")
+    @trap(
+        "The scale also normalises the density: a wider curve is a lower one. You left out ln(scale), so a huge scale would cost nothing."
+    )
     class log_scale_dropped:
         best_constant = _best
 
@@ -136,7 +140,9 @@ class NoiseNll:
                 return 0.5 * ((y - mu) / scale) ** 2 + 0.5 * math.log(2 * math.pi)
             return np.abs(y - mu) / scale + math.log(2)
 
-    @trap("This is the bare squared or absolute error: neither the normalising constants nor ln(scale) are there. The NLL is minus the log of the whole density.")
+    @trap(
+        "This is the bare squared or absolute error: neither the normalising constants nor ln(scale) are there. The NLL is minus the log of the whole density."
+    )
     class only_the_error:
         best_constant = _best
 
@@ -184,7 +190,9 @@ class NoiseNll:
         def noise_nll(y, mu, scale, kind):
             return _noise_nll(y, mu, scale, kind).mean()
 
-    @trap("Σ|y − c| is minimal at the median, not at the mean: left and right of it are equally many points. The mean belongs to the squares.")
+    @trap(
+        "Σ|y − c| is minimal at the median, not at the mean: left and right of it are equally many points. The mean belongs to the squares."
+    )
     class mean_for_both:
         noise_nll = _noise_nll
 
@@ -221,7 +229,9 @@ class NoiseNll:
                 return _noise_nll(y, mu, scale, "laplace")
             return _noise_nll(y, mu, scale, "gaussian")
 
-    @trap("This is the bare squared or absolute error: neither the normalising constants nor ln(scale) are there. The NLL is minus the log of the whole density.")
+    @trap(
+        "This is the bare squared or absolute error: neither the normalising constants nor ln(scale) are there. The NLL is minus the log of the whole density."
+    )
     class bare_errors:
         best_constant = _best
 
@@ -309,11 +319,20 @@ def _huber(pred, target, delta=1.0):
     return float(loss.mean()), np.where(inside, e, delta * np.sign(e)) / e.size
 
 
-def _huber_parts(quadratic=lambda e, d: e**2 / 2, linear=lambda e, d: d * np.abs(e) - d**2 / 2, core=lambda e, d: e, tail=lambda e, d: d * np.sign(e), reduce=np.mean, over=np.size):
+def _huber_parts(
+    quadratic=lambda e, d: e**2 / 2,
+    linear=lambda e, d: d * np.abs(e) - d**2 / 2,
+    core=lambda e, d: e,
+    tail=lambda e, d: d * np.sign(e),
+    reduce=np.mean,
+    over=np.size,
+):
     def huber(pred, target, delta=1.0):
         e = pred - target
         inside = np.abs(e) <= delta
-        return float(reduce(np.where(inside, quadratic(e, delta), linear(e, delta)))), np.where(inside, core(e, delta), tail(e, delta)) / over(e)
+        return float(reduce(np.where(inside, quadratic(e, delta), linear(e, delta)))), np.where(
+            inside, core(e, delta), tail(e, delta)
+        ) / over(e)
 
     return huber
 
@@ -354,41 +373,55 @@ class HuberAndGrad:
         "loss": group(_HUBER_CALLS, probe=_huber_loss, n=8),
         "gradient": group(_HUBER_CALLS, probe=_huber_grad, n=8),
         "default delta": group(
-            [shaped("N", "N", N=(3, 6), low=-3, high=3), call(np.array([0.2, 3.0, -2.0, 1.0]), np.array([0.0, 0.5, 1.0, 0.0]))], probe=_huber_default, n=6
+            [shaped("N", "N", N=(3, 6), low=-3, high=3), call(np.array([0.2, 3.0, -2.0, 1.0]), np.array([0.0, 0.5, 1.0, 0.0]))],
+            probe=_huber_default,
+            n=6,
         ),
     }
 
     no_half_in_the_core = trap("The quadratic part is e²/2. Only with the half do value and slope meet the linear part at |e| = δ.")(
         _huber_parts(quadratic=lambda e, d: e**2)
     )
-    no_half_and_its_gradient = trap("You took e² with slope 2e in the core. With e²/2 the slope e meets the linear part's δ at the border; yours jumps.")(
-        _huber_parts(quadratic=lambda e, d: e**2, core=lambda e, d: 2 * e)
+    no_half_and_its_gradient = trap(
+        "You took e² with slope 2e in the core. With e²/2 the slope e meets the linear part's δ at the border; yours jumps."
+    )(_huber_parts(quadratic=lambda e, d: e**2, core=lambda e, d: 2 * e))
+    tail_without_offset = trap(
+        "In the tail −δ²/2 is missing, so the loss jumps at |e| = δ. Evaluate both branches there: they must agree."
+    )(_huber_parts(linear=lambda e, d: d * np.abs(e)))
+    plain_absolute_tail = trap(
+        "Beyond δ the loss is δ|e| − δ²/2, not the bare absolute error: the branches must meet at |e| = δ, in value and slope."
+    )(_huber_parts(linear=lambda e, d: np.abs(e), tail=lambda e, d: np.sign(e)))
+    offset_without_square = trap("The offset is δ²/2: at |e| = δ the tail has to give δ² − δ²/2 = δ²/2.")(
+        _huber_parts(linear=lambda e, d: d * np.abs(e) - d / 2)
     )
-    tail_without_offset = trap("In the tail −δ²/2 is missing, so the loss jumps at |e| = δ. Evaluate both branches there: they must agree.")(
-        _huber_parts(linear=lambda e, d: d * np.abs(e))
-    )
-    plain_absolute_tail = trap("Beyond δ the loss is δ|e| − δ²/2, not the bare absolute error: the branches must meet at |e| = δ, in value and slope.")(
-        _huber_parts(linear=lambda e, d: np.abs(e), tail=lambda e, d: np.sign(e))
-    )
-    offset_without_square = trap("The offset is δ²/2: at |e| = δ the tail has to give δ² − δ²/2 = δ²/2.")(_huber_parts(linear=lambda e, d: d * np.abs(e) - d / 2))
     offset_not_scaled = trap("|e| − δ/2 is SmoothL1's tail without its scale: Huber is δ times that, δ|e| − δ²/2, with slope δ.")(
         _huber_parts(linear=lambda e, d: np.abs(e) - d / 2, tail=lambda e, d: np.sign(e))
     )
     smooth_l1 = trap("This is SmoothL1, which is Huber divided by δ. Huber keeps e²/2 inside and has slope δ outside.")(
         _huber_parts(lambda e, d: e**2 / (2 * d), lambda e, d: np.abs(e) - d / 2, lambda e, d: e / d, lambda e, d: np.sign(e))
     )
-    gradient_not_divided = trap("The loss is a mean, so each element's derivative carries 1/N, with N the number of all elements. Yours is too large by N.")(
-        _huber_parts(over=lambda e: 1)
+    gradient_not_divided = trap(
+        "The loss is a mean, so each element's derivative carries 1/N, with N the number of all elements. Yours is too large by N."
+    )(_huber_parts(over=lambda e: 1))
+    divided_by_rows = trap("The mean runs over ALL elements: divide the gradient by pred.size, not by len(pred), which counts rows only.")(
+        _huber_parts(over=len)
     )
-    divided_by_rows = trap("The mean runs over ALL elements: divide the gradient by pred.size, not by len(pred), which counts rows only.")(_huber_parts(over=len))
-    sign_flipped = trap("Differentiate with respect to pred: d(pred − target)/d pred = +1. Your gradient points the other way, descent would climb.")(
-        _huber_parts(core=lambda e, d: -e, tail=lambda e, d: -d * np.sign(e))
+    sign_flipped = trap(
+        "Differentiate with respect to pred: d(pred − target)/d pred = +1. Your gradient points the other way, descent would climb."
+    )(_huber_parts(core=lambda e, d: -e, tail=lambda e, d: -d * np.sign(e)))
+    tail_slope_one = trap("The slope of δ|e| is δ·sign(e). Yours is ±1, which is right for δ = 1 only.")(
+        _huber_parts(tail=lambda e, d: np.sign(e))
     )
-    tail_slope_one = trap("The slope of δ|e| is δ·sign(e). Yours is ±1, which is right for δ = 1 only.")(_huber_parts(tail=lambda e, d: np.sign(e)))
-    tail_slope_unsigned = trap("In the tail the slope is δ·sign(e): negative errors need a negative slope.")(_huber_parts(tail=lambda e, d: d + 0 * e))
-    tail_slope_zero = trap("The gradient in the tail is not 0 but ±δ: outliers are limited, not ignored.")(_huber_parts(tail=lambda e, d: 0 * e))
+    tail_slope_unsigned = trap("In the tail the slope is δ·sign(e): negative errors need a negative slope.")(
+        _huber_parts(tail=lambda e, d: d + 0 * e)
+    )
+    tail_slope_zero = trap("The gradient in the tail is not 0 but ±δ: outliers are limited, not ignored.")(
+        _huber_parts(tail=lambda e, d: 0 * e)
+    )
     summed = trap("The task asks for the mean over all elements; you return the sum.")(_huber_parts(reduce=np.sum, over=lambda e: 1))
-    loss_summed = trap("Your loss is the sum over the elements, while its gradient is that of the mean. Take the mean in both.")(_huber_parts(reduce=np.sum))
+    loss_summed = trap("Your loss is the sum over the elements, while its gradient is that of the mean. Take the mean in both.")(
+        _huber_parts(reduce=np.sum)
+    )
 
     @trap("δ is an argument, and your function uses 1 whatever it is.")
     def delta_ignored(pred, target, delta=1.0):
@@ -408,9 +441,15 @@ class HuberAndGrad:
         loss = np.where(inside, e**2 / 2, delta * np.abs(e) - delta**2 / 2)
         return float(loss.mean()), np.where(inside, e, delta * np.sign(e)) / e.size
 
-    tail_gradient_not_limited = trap("Your loss is Huber's, but its gradient is that of the square. Beyond δ the slope is ±δ: clip the error.")(_huber_parts(tail=lambda e, d: e))
-    offset_twice = trap("The offset of the tail is δ²/2, half of what you subtract: at |e| = δ both branches have to give δ²/2.")(_huber_parts(linear=lambda e, d: d * np.abs(e) - d**2))
-    offset_is_delta = trap("The offset of the tail is δ²/2: at |e| = δ both branches have to give δ²/2.")(_huber_parts(linear=lambda e, d: d * np.abs(e) - d))
+    tail_gradient_not_limited = trap(
+        "Your loss is Huber's, but its gradient is that of the square. Beyond δ the slope is ±δ: clip the error."
+    )(_huber_parts(tail=lambda e, d: e))
+    offset_twice = trap("The offset of the tail is δ²/2, half of what you subtract: at |e| = δ both branches have to give δ²/2.")(
+        _huber_parts(linear=lambda e, d: d * np.abs(e) - d**2)
+    )
+    offset_is_delta = trap("The offset of the tail is δ²/2: at |e| = δ both branches have to give δ²/2.")(
+        _huber_parts(linear=lambda e, d: d * np.abs(e) - d)
+    )
 
     @trap("The smaller of the two branches is not Huber's: the parabola e²/2 lies above its tangent everywhere. Choose by |e| ≤ δ.")
     def smaller_branch(pred, target, delta=1.0):
@@ -463,7 +502,9 @@ def _normalised(a):
     return a / a.sum()
 
 
-@exercise("losses.expected-init-loss", names="expected_init_loss", covers=["losses.init-ce", "losses.q.init-loss"], forbid=["torch", "scipy"])
+@exercise(
+    "losses.expected-init-loss", names="expected_init_loss", covers=["losses.init-ce", "losses.q.init-loss"], forbid=["torch", "scipy"]
+)
 class ExpectedInitLoss:
     def reference(priors):
         p = _t(priors)
@@ -483,7 +524,9 @@ class ExpectedInitLoss:
     def ln_c_for_both(priors):
         return math.log(len(priors)), math.log(len(priors))
 
-    @trap("All-zero logits give every class the probability 1/C, so the loss is ln C whatever the labels are. You return H(priors) for both.")
+    @trap(
+        "All-zero logits give every class the probability 1/C, so the loss is ln C whatever the labels are. You return H(priors) for both."
+    )
     def entropy_for_both(priors):
         return _entropy(priors), _entropy(priors)
 
@@ -519,7 +562,9 @@ class ExpectedInitLoss:
     def entropy_sign_missing(priors):
         return math.log(len(priors)), -_entropy(priors)
 
-    @trap("All-zero logits spread over ALL C classes of the output layer, also those that never occur in the data: ln C, not the log of the classes seen.")
+    @trap(
+        "All-zero logits spread over ALL C classes of the output layer, also those that never occur in the data: ln C, not the log of the classes seen."
+    )
     def absent_classes_not_counted(priors):
         return math.log((priors > 0).sum()), _entropy(priors)
 
@@ -587,7 +632,9 @@ class LossBounds:
 
     cases = {"two classes": call(2), "more classes": [call(k) for k in (3, 4, 5, 10, 37, 1000)]}
 
-    @trap("Being the largest of K probabilities means being larger than 1/K. That bounds the loss from above: it cannot be arbitrarily large.")
+    @trap(
+        "Being the largest of K probabilities means being larger than 1/K. That bounds the loss from above: it cannot be arbitrarily large."
+    )
     def no_upper_bound(K):
         return 0.0, math.inf
 
@@ -623,11 +670,15 @@ class LossBounds:
     def one_class_less(K):
         return 0.0, math.log(K - 1)
 
-    @trap("You assume that a correct winner has more than one half. With more than two classes the winner needs only more than each other class, that is more than 1/K; and the loss can come as close to 0 as you like.")
+    @trap(
+        "You assume that a correct winner has more than one half. With more than two classes the winner needs only more than each other class, that is more than 1/K; and the loss can come as close to 0 as you like."
+    )
     def low_is_not_zero(K):
         return math.log(K) / 2, math.log(K)
 
-    @trap("Accuracy 1 does not mean probability 1: an example is classified correctly as soon as its class has the largest probability, so the loss may be anything below ln K.")
+    @trap(
+        "Accuracy 1 does not mean probability 1: an example is classified correctly as soon as its class has the largest probability, so the loss may be anything below ln K."
+    )
     def always_zero(K):
         return 0.0, 0.0
 
@@ -646,13 +697,25 @@ _FAR_ROWS = np.array([[1000.0, 1001.0, 998.5], [-1000.0, -1001.0, -1002.5]])
 _SQUARE = np.array([[1.0, 2.0, 0.5], [-1.0, 0.0, 3.0], [0.2, 0.1, -2.0]])
 
 
-@exercise("scratch.softmax", names="softmax", covers=["scratch.tq02", "scratch.tq03", "fqa.tq09"], forbid=["torch", "scipy"], rtol=1e-10, atol=1e-12)
+@exercise(
+    "scratch.softmax",
+    names="softmax",
+    covers=["scratch.tq02", "scratch.tq03", "fqa.tq09"],
+    forbid=["torch", "scipy"],
+    rtol=1e-10,
+    atol=1e-12,
+)
 class BatchSoftmax:
     def reference(z):
         return torch.softmax(_t(z), dim=1)
 
     cases = {
-        "values": [shaped("B K", B=(1, 4), K=(2, 5), low=-5, high=5), call(np.array([[0.0, 1.0, 2.0, 4.0]])), call(np.array([[3.0]])), call(np.array([[0.3], [2.0]]))],
+        "values": [
+            shaped("B K", B=(1, 4), K=(2, 5), low=-5, high=5),
+            call(np.array([[0.0, 1.0, 2.0, 4.0]])),
+            call(np.array([[3.0]])),
+            call(np.array([[0.3], [2.0]])),
+        ],
         "square batch": [call(_SQUARE), call(np.array([[0.0, 1.0], [3.0, 0.5]])), shaped("3 3", low=-4, high=4)],
         "stability": [
             call(np.array([[1000.0, 1001.0]])),
@@ -669,7 +732,9 @@ class BatchSoftmax:
         e = np.exp(z)
         return e / e.sum(axis=1, keepdims=True)
 
-    @trap("Classes are the columns, so a distribution runs along a row: normalise along axis 1. Your columns sum to 1, so examples influence each other.")
+    @trap(
+        "Classes are the columns, so a distribution runs along a row: normalise along axis 1. Your columns sum to 1, so examples influence each other."
+    )
     def over_the_batch(z):
         e = np.exp(z - z.max(axis=0))
         return e / e.sum(axis=0)
@@ -714,7 +779,9 @@ class BatchSoftmax:
         e = np.exp(z / np.abs(z).max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
-    @trap("An epsilon in the denominator makes the rows sum to less than 1. After the shift the sum is at least 1: nothing can be divided by 0.")
+    @trap(
+        "An epsilon in the denominator makes the rows sum to less than 1. After the shift the sum is at least 1: nothing can be divided by 0."
+    )
     def epsilon(z):
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return e / (e.sum(axis=1, keepdims=True) + 1e-8)
@@ -772,7 +839,9 @@ class BatchSoftmax:
     def decision(z):
         return np.eye(z.shape[1])[z.argmax(axis=1)]
 
-    @trap("An epsilon in the denominator changes every value: the rows no longer sum to 1. After the shift the sum is at least 1, so nothing needs protection.")
+    @trap(
+        "An epsilon in the denominator changes every value: the rows no longer sum to 1. After the shift the sum is at least 1, so nothing needs protection."
+    )
     def epsilon_in_the_sum(z):
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return e / (e.sum(axis=1, keepdims=True) + 1e-9)
@@ -874,7 +943,9 @@ class BceWithLogits:
     def naive_softplus(z, y, pos_weight=1.0):
         return float((pos_weight * y * np.log(1 + np.exp(-z)) + (1 - y) * np.log(1 + np.exp(z))).mean())
 
-    @trap("Clipping p hides the overflow by changing the loss: a mistake at z = −50 should cost 50, not 16.1, and clipped examples have no gradient.")
+    @trap(
+        "Clipping p hides the overflow by changing the loss: a mistake at z = −50 should cost 50, not 16.1, and clipped examples have no gradient."
+    )
     def probabilities_clipped(z, y, pos_weight=1.0):
         p = np.clip(_sigmoid(z), 1e-7, 1 - 1e-7)
         return float(-(pos_weight * y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
@@ -933,7 +1004,9 @@ class BceWithLogits:
     def only_ones_are_positive(z, y, pos_weight=1.0):
         return float(np.where(y == 1, pos_weight * _softplus(-z), _softplus(z)).mean())
 
-    @trap("With a soft target both terms of an element count, and pos_weight scales only the first. You multiplied the element's whole loss.")
+    @trap(
+        "With a soft target both terms of an element count, and pos_weight scales only the first. You multiplied the element's whole loss."
+    )
     def element_weighted(z, y, pos_weight=1.0):
         return float(((1 + (pos_weight - 1) * y) * (y * _softplus(-z) + (1 - y) * _softplus(z))).mean())
 
@@ -941,12 +1014,16 @@ class BceWithLogits:
     def divided_by_rows(z, y, pos_weight=1.0):
         return _bce(z, y, pos_weight) * z.size / (len(z) if z.ndim else 1)
 
-    @trap("Clipping p hides the overflow by changing the loss: a mistake at z = −50 should cost 50, not 16.1, and clipped examples have no gradient.")
+    @trap(
+        "Clipping p hides the overflow by changing the loss: a mistake at z = −50 should cost 50, not 16.1, and clipped examples have no gradient."
+    )
     def probabilities_clipped_late(z, y, pos_weight=1.0):
         p = np.clip(_sigmoid(z), 1e-15, 1 - 1e-15)
         return float(-(pos_weight * y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
 
-    @trap("nan_to_num replaces the infinity by some number: the loss of the worst examples is then arbitrary. Avoid the infinity instead, with softplus.")
+    @trap(
+        "nan_to_num replaces the infinity by some number: the loss of the worst examples is then arbitrary. Avoid the infinity instead, with softplus."
+    )
     def infinities_replaced(z, y, pos_weight=1.0):
         with np.errstate(all="ignore"):
             p = 1 / (1 + np.exp(-z))
@@ -966,14 +1043,18 @@ class BceWithLogits:
         p = _sigmoid(z)
         return float(-(pos_weight * y * np.log(p + 1e-12) + (1 - y) * np.log(1 - p + 1e-12)).mean())
 
-    @trap("np.where computes both branches and chooses afterwards, so exp overflows in the one that you drop. Only exp(−|z|) is safe for all z.")
+    @trap(
+        "np.where computes both branches and chooses afterwards, so exp overflows in the one that you drop. Only exp(−|z|) is safe for all z."
+    )
     def both_branches_computed(z, y, pos_weight=1.0):
         def softplus(u):
             return np.where(u > 30, u, np.log(1 + np.exp(u)))
 
         return float((pos_weight * y * softplus(-z) + (1 - y) * softplus(z)).mean())
 
-    @trap("pos_weight multiplies y·softplus(−z) of every element. A target of 0.3 has a positive term too; you weight those with y = 1 only.")
+    @trap(
+        "pos_weight multiplies y·softplus(−z) of every element. A target of 0.3 has a positive term too; you weight those with y = 1 only."
+    )
     def weight_on_ones_only(z, y, pos_weight=1.0):
         return float((np.where(y == 1, pos_weight, 1.0) * y * _softplus(-z) + (1 - y) * _softplus(z)).mean())
 
@@ -1061,7 +1142,9 @@ class SoftmaxCe:
         p = _softmax(z)
         return float(-np.log(_picked(p, y)).mean()), _ce_grad(z, y)
 
-    @trap("An epsilon in the log, or clipped probabilities, cap the loss (1e−7: at 16.1) just where it should grow. Use log-sum-exp: it needs neither.")
+    @trap(
+        "An epsilon in the log, or clipped probabilities, cap the loss (1e−7: at 16.1) just where it should grow. Use log-sum-exp: it needs neither."
+    )
     def epsilon_in_the_log(z, y):
         p = _softmax(z)
         return float(-np.log(_picked(p, y) + 1e-7).mean()), _ce_grad(z, y)
@@ -1111,7 +1194,9 @@ class SoftmaxCe:
     def true_class_only(z, y):
         return _ce(z, y), _ce_grad(z, y) * _one_hot(y, z.shape[1])
 
-    @trap("−1/p is the derivative with respect to the probability. With respect to the logits the chain through softmax turns it into p − y.")
+    @trap(
+        "−1/p is the derivative with respect to the probability. With respect to the logits the chain through softmax turns it into p − y."
+    )
     def with_respect_to_p(z, y):
         p = np.maximum(_softmax(z), 1e-300)
         return _ce(z, y), -_one_hot(y, z.shape[1]) / p / len(y)
@@ -1251,7 +1336,12 @@ class LogitGradients:
 
     cases = {
         "cross-entropy": group(
-            [_labelled(5, _SIZES), call(_SQUARE, np.array([1, 0, 2])), call(np.array([[0.5, -1.0, 3.0]]), np.array([1])), call(normal((6, 2), 2.0, 3), np.array([0, 1, 1, 0, 1, 1]))],
+            [
+                _labelled(5, _SIZES),
+                call(_SQUARE, np.array([1, 0, 2])),
+                call(np.array([[0.5, -1.0, 3.0]]), np.array([1])),
+                call(normal((6, 2), 2.0, 3), np.array([0, 1, 1, 0, 1, 1])),
+            ],
             probe=_only_ce,
             n=10,
         ),
@@ -1267,18 +1357,42 @@ class LogitGradients:
             n=10,
         ),
         "large logits, CE": group(
-            [call(_FAR, _FAR_Y), call(np.array([[1000.0, -1000.0], [-1000.0, -999.0]]), np.array([1, 0])), call(np.array([[0.0, 1000.0, 1000.0]]), np.array([2]))], probe=_only_ce
+            [
+                call(_FAR, _FAR_Y),
+                call(np.array([[1000.0, -1000.0], [-1000.0, -999.0]]), np.array([1, 0])),
+                call(np.array([[0.0, 1000.0, 1000.0]]), np.array([2])),
+            ],
+            probe=_only_ce,
         ),
-        "large logits, squared": group([call(_Z, np.ones(10)), call(_Z, np.zeros(10)), call(np.array([-31.0, -40.0]), np.ones(2)), call(np.array([31.0, -35.0]), np.zeros(2)), call(np.array([-1000.0, 2.0]), np.array([0.5, 0.0])), call(np.array([1000.0, -2.0]), np.array([0.0, 1.0]))], probe=_only_mse, atol=1e-15),
+        "large logits, squared": group(
+            [
+                call(_Z, np.ones(10)),
+                call(_Z, np.zeros(10)),
+                call(np.array([-31.0, -40.0]), np.ones(2)),
+                call(np.array([31.0, -35.0]), np.zeros(2)),
+                call(np.array([-1000.0, 2.0]), np.array([0.5, 0.0])),
+                call(np.array([1000.0, -2.0]), np.array([0.0, 1.0])),
+            ],
+            probe=_only_mse,
+            atol=1e-15,
+        ),
     }
 
-    ce_not_divided = trap("p − y is per example. The mean over the batch brings 1/N, and yours is too large by N.")(_gradients(ce=lambda z, y: _ce_grad(z, y) * len(y)))
-    ce_divided_by_entries = trap("The mean runs over the N examples: divide by N, not by N·C.")(_gradients(ce=lambda z, y: _ce_grad(z, y) / z.shape[1]))
+    ce_not_divided = trap("p − y is per example. The mean over the batch brings 1/N, and yours is too large by N.")(
+        _gradients(ce=lambda z, y: _ce_grad(z, y) * len(y))
+    )
+    ce_divided_by_entries = trap("The mean runs over the N examples: divide by N, not by N·C.")(
+        _gradients(ce=lambda z, y: _ce_grad(z, y) / z.shape[1])
+    )
     ce_divided_by_classes = trap("You divided by the number of classes. The mean runs over the N examples, the rows.")(
         _gradients(ce=lambda z, y: _ce_grad(z, y) * len(y) / z.shape[1])
     )
-    ce_sign = trap("The sign is flipped: the gradient is p − y, negative at the true class, so that descent raises that logit.")(_gradients(ce=lambda z, y: -_ce_grad(z, y)))
-    ce_without_one_hot = trap("Your gradient is p alone. Subtract 1 at the true class of each row.")(_gradients(ce=lambda z, y: _softmax(z) / len(y)))
+    ce_sign = trap("The sign is flipped: the gradient is p − y, negative at the true class, so that descent raises that logit.")(
+        _gradients(ce=lambda z, y: -_ce_grad(z, y))
+    )
+    ce_without_one_hot = trap("Your gradient is p alone. Subtract 1 at the true class of each row.")(
+        _gradients(ce=lambda z, y: _softmax(z) / len(y))
+    )
     ce_true_class_only = trap("The other classes have a gradient too, namely p: rows sum to 0.")(
         _gradients(ce=lambda z, y: _ce_grad(z, y) * _one_hot(y, z.shape[1]))
     )
@@ -1305,18 +1419,20 @@ class LogitGradients:
             e = np.exp(logits - logits.max())
             return (e / e.sum(axis=1, keepdims=True) - _one_hot(targets, logits.shape[1])) / len(targets)
 
-    mse_without_slope = trap("Chain rule: the square is applied to σ(z), so multiply by σ'(z) = s(1−s). That vanishing factor is the whole point.")(
-        _gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y))
-    )
-    mse_is_the_ce_gradient = trap("s − y is the gradient of the binary cross-entropy. The squared error has the factors 2 and s(1−s) as well.")(
-        _gradients(mse=lambda z, y: _sigmoid(z) - y)
-    )
+    mse_without_slope = trap(
+        "Chain rule: the square is applied to σ(z), so multiply by σ'(z) = s(1−s). That vanishing factor is the whole point."
+    )(_gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y)))
+    mse_is_the_ce_gradient = trap(
+        "s − y is the gradient of the binary cross-entropy. The squared error has the factors 2 and s(1−s) as well."
+    )(_gradients(mse=lambda z, y: _sigmoid(z) - y))
     mse_without_two = trap("The factor 2 is missing: d(u²) = 2u du.")(_gradients(mse=lambda z, y: _mse_grad(z, y) / 2))
     mse_sign = trap("The sign: d(s − y)² = 2(s − y)·ds. With y = 1 it is never positive.")(_gradients(mse=lambda z, y: -_mse_grad(z, y)))
     mse_averaged = trap("The squared-error gradient is asked element by element. No mean, so no division by the number of elements.")(
         _gradients(mse=lambda z, y: _mse_grad(z, y) / z.size)
     )
-    mse_slope_of_z = trap("s(1−s) is written in the output s. You put z itself into it.")(_gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * z * (1 - z)))
+    mse_slope_of_z = trap("s(1−s) is written in the output s. You put z itself into it.")(
+        _gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * z * (1 - z))
+    )
     mse_error_of_z = trap("The error is σ(z) − y, not z − y: the target is compared with the probability.")(
         _gradients(mse=lambda z, y: 2 * (z - y) * _sigmoid(z) * (1 - _sigmoid(z)))
     )
@@ -1344,27 +1460,37 @@ class LogitGradients:
     ce_one_hot_divided_only = trap("The mean divides the whole of p − one-hot by N; you divided only one of the two.")(
         _gradients(ce=lambda z, y: _softmax(z) - _one_hot(y, z.shape[1]) / len(y))
     )
-    ce_p_divided_only = trap("The mean divides the whole of p − one-hot by N; you divided p only.")(_gradients(ce=lambda z, y: _softmax(z) / len(y) - _one_hot(y, z.shape[1])))
-    mse_slope_only = trap("σ'(z) is one factor. The error 2(σ − y) is missing.")(_gradients(mse=lambda z, y: _sigmoid(z) * (1 - _sigmoid(z))))
-    mse_half_a_slope = trap("σ' = s(1−s) has two factors; yours has one of them.")(_gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * _sigmoid(z)))
-    mse_other_half_a_slope = trap("σ' = s(1−s) has two factors; you left out s.")(_gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * (1 - _sigmoid(z))))
-    mse_summed = trap("One derivative for each element was asked for, not their sum or mean.")(_gradients(mse=lambda z, y: _mse_grad(z, y).sum()))
-    both_not_finished = trap("Neither is finished: the mean over the batch divides the first by N, and the second needs the factor σ'(z) = s(1−s).")(
-        _gradients(lambda z, y: _ce_grad(z, y) * len(y), lambda z, y: 2 * (_sigmoid(z) - y))
+    ce_p_divided_only = trap("The mean divides the whole of p − one-hot by N; you divided p only.")(
+        _gradients(ce=lambda z, y: _softmax(z) / len(y) - _one_hot(y, z.shape[1]))
     )
+    mse_slope_only = trap("σ'(z) is one factor. The error 2(σ − y) is missing.")(
+        _gradients(mse=lambda z, y: _sigmoid(z) * (1 - _sigmoid(z)))
+    )
+    mse_half_a_slope = trap("σ' = s(1−s) has two factors; yours has one of them.")(
+        _gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * _sigmoid(z))
+    )
+    mse_other_half_a_slope = trap("σ' = s(1−s) has two factors; you left out s.")(
+        _gradients(mse=lambda z, y: 2 * (_sigmoid(z) - y) * (1 - _sigmoid(z)))
+    )
+    mse_summed = trap("One derivative for each element was asked for, not their sum or mean.")(
+        _gradients(mse=lambda z, y: _mse_grad(z, y).sum())
+    )
+    both_not_finished = trap(
+        "Neither is finished: the mean over the batch divides the first by N, and the second needs the factor σ'(z) = s(1−s)."
+    )(_gradients(lambda z, y: _ce_grad(z, y) * len(y), lambda z, y: 2 * (_sigmoid(z) - y)))
 
-    ce_one_hot_in_all_rows = trap("p[:, targets] −= 1 subtracts in every row, at the labels of all examples. Pair rows and labels: p[np.arange(N), targets].")(
-        _gradients(ce=lambda z, y: (_softmax(z) - np.bincount(y, minlength=z.shape[1]).clip(0, 1)) / len(y))
-    )
+    ce_one_hot_in_all_rows = trap(
+        "p[:, targets] −= 1 subtracts in every row, at the labels of all examples. Pair rows and labels: p[np.arange(N), targets]."
+    )(_gradients(ce=lambda z, y: (_softmax(z) - np.bincount(y, minlength=z.shape[1]).clip(0, 1)) / len(y)))
     ce_with_slope = trap("The factor p(1−p) belongs to squared error. In cross-entropy the 1/p of the log cancels it: p − y is all.")(
         _gradients(ce=lambda z, y: _ce_grad(z, y) * _softmax(z) * (1 - _softmax(z)))
     )
-    mse_clipped = trap("Clipping z changes the derivative: beyond the bound it no longer shrinks. Write the sigmoid with exp(−|z|), and nothing overflows.")(
-        _gradients(mse=lambda z, y: _mse_grad(np.clip(z, -30, 30), y))
-    )
-    mse_clipped_early = trap("Clipping z changes the derivative: beyond the bound it no longer shrinks. Write the sigmoid with exp(−|z|), and nothing overflows.")(
-        _gradients(mse=lambda z, y: _mse_grad(np.clip(z, -15, 15), y))
-    )
+    mse_clipped = trap(
+        "Clipping z changes the derivative: beyond the bound it no longer shrinks. Write the sigmoid with exp(−|z|), and nothing overflows."
+    )(_gradients(mse=lambda z, y: _mse_grad(np.clip(z, -30, 30), y)))
+    mse_clipped_early = trap(
+        "Clipping z changes the derivative: beyond the bound it no longer shrinks. Write the sigmoid with exp(−|z|), and nothing overflows."
+    )(_gradients(mse=lambda z, y: _mse_grad(np.clip(z, -15, 15), y)))
 
     @right("tanh and the log")
     class tanh_and_log:
@@ -1404,7 +1530,14 @@ def _labels_for(sizes, eps):
     return st.sampled_from(sizes).flatmap(lambda s: call(arrays((s[0],), 0, s[1] - 1, dtype=np.int64), st.just(s[1]), eps=eps))
 
 
-@exercise("losses.smooth-targets", names="smooth_targets", covers=["losses.label-smoothing", "losses.q.label-smoothing"], forbid=["torch", "scipy"], rtol=1e-10, atol=1e-12)
+@exercise(
+    "losses.smooth-targets",
+    names="smooth_targets",
+    covers=["losses.label-smoothing", "losses.q.label-smoothing"],
+    forbid=["torch", "scipy"],
+    rtol=1e-10,
+    atol=1e-12,
+)
 class SmoothTargets:
     def reference(labels, n_classes, eps=0.1):
         one_hot = F.one_hot(_long(labels), n_classes).double()
@@ -1418,7 +1551,12 @@ class SmoothTargets:
             call(np.array([3, 3, 0]), 7, 0.25),
             call(np.array([1, 0]), 5, eps=0.2),
         ],
-        "extremes": [call(np.array([1, 0, 2, 2]), 4, eps=0.0), call(np.array([1, 0]), 5, eps=1.0), call(np.array([0, 1, 1]), 2, eps=1.0), call(np.array([2]), 3, eps=0.9)],
+        "extremes": [
+            call(np.array([1, 0, 2, 2]), 4, eps=0.0),
+            call(np.array([1, 0]), 5, eps=1.0),
+            call(np.array([0, 1, 1]), 2, eps=1.0),
+            call(np.array([2]), 3, eps=0.9),
+        ],
     }
 
     def _mixed(true, other):
@@ -1429,24 +1567,36 @@ class SmoothTargets:
 
         return smooth_targets
 
-    over_the_others = trap("A valid convention, but not torch's: there ε is mixed with the uniform distribution over all K classes. Yours is torch's with ε·K/(K−1).")(
-        _mixed(lambda e, k: 1 - e, lambda e, k: e / (k - 1))
+    over_the_others = trap(
+        "A valid convention, but not torch's: there ε is mixed with the uniform distribution over all K classes. Yours is torch's with ε·K/(K−1)."
+    )(_mixed(lambda e, k: 1 - e, lambda e, k: e / (k - 1)))
+    true_class_without_share = trap(
+        "Your rows sum to 1 − ε/K: no distribution. The true class also receives its uniform share, 1 − ε + ε/K."
+    )(_mixed(lambda e, k: 1 - e, lambda e, k: e / k))
+    true_class_stays_at_one = trap("Your rows sum to more than 1. Mass that the others get has to be taken from the true class.")(
+        _mixed(lambda e, k: 1.0, lambda e, k: e / k)
     )
-    true_class_without_share = trap("Your rows sum to 1 − ε/K: no distribution. The true class also receives its uniform share, 1 − ε + ε/K.")(
-        _mixed(lambda e, k: 1 - e, lambda e, k: e / k)
+    true_class_stays_over_others = trap(
+        "The true class keeps 1 while the others get ε/(K−1): the rows sum to 1 + ε. Take ε from the true class first."
+    )(_mixed(lambda e, k: 1.0, lambda e, k: e / (k - 1)))
+    true_class_above_one = trap("The uniform share was added without scaling the one-hot vector by 1 − ε: the rows sum to 1 + ε.")(
+        _mixed(lambda e, k: 1 + e / k, lambda e, k: e / k)
     )
-    true_class_stays_at_one = trap("Your rows sum to more than 1. Mass that the others get has to be taken from the true class.")(_mixed(lambda e, k: 1.0, lambda e, k: e / k))
-    true_class_stays_over_others = trap("The true class keeps 1 while the others get ε/(K−1): the rows sum to 1 + ε. Take ε from the true class first.")(
-        _mixed(lambda e, k: 1.0, lambda e, k: e / (k - 1))
+    eps_not_shared = trap("ε is the mass that is spread over all K classes. You gave ε to each class: divide it by K.")(
+        _mixed(lambda e, k: 1 - e, lambda e, k: e)
     )
-    true_class_above_one = trap("The uniform share was added without scaling the one-hot vector by 1 − ε: the rows sum to 1 + ε.")(_mixed(lambda e, k: 1 + e / k, lambda e, k: e / k))
-    eps_not_shared = trap("ε is the mass that is spread over all K classes. You gave ε to each class: divide it by K.")(_mixed(lambda e, k: 1 - e, lambda e, k: e))
-    eps_to_each = trap("ε is spread over all classes, ε/K for each. You added the whole ε to each class.")(_mixed(lambda e, k: 1 - e + e, lambda e, k: e))
-    minus_for_plus = trap("The true class loses ε and gets its share ε/K back: 1 − ε + ε/K. You subtract the share.")(_mixed(lambda e, k: 1 - e - e / k, lambda e, k: e / k))
+    eps_to_each = trap("ε is spread over all classes, ε/K for each. You added the whole ε to each class.")(
+        _mixed(lambda e, k: 1 - e + e, lambda e, k: e)
+    )
+    minus_for_plus = trap("The true class loses ε and gets its share ε/K back: 1 − ε + ε/K. You subtract the share.")(
+        _mixed(lambda e, k: 1 - e - e / k, lambda e, k: e / k)
+    )
     mixed_with_one_over_others = trap("You mixed with 1/(K−1) instead of the uniform 1/K: the rows do not sum to 1.")(
         _mixed(lambda e, k: 1 - e + e / (k - 1), lambda e, k: e / (k - 1))
     )
-    roles_of_eps_swapped = trap("The weights are swapped: one-hot gets 1 − ε, the uniform distribution ε.")(_mixed(lambda e, k: e + (1 - e) / k, lambda e, k: (1 - e) / k))
+    roles_of_eps_swapped = trap("The weights are swapped: one-hot gets 1 − ε, the uniform distribution ε.")(
+        _mixed(lambda e, k: e + (1 - e) / k, lambda e, k: (1 - e) / k)
+    )
     not_smoothed = trap("This is the one-hot matrix: eps has no effect.")(_mixed(lambda e, k: 1.0, lambda e, k: 0.0))
     eps_fixed = trap("You use 0.1 whatever eps is.")(_mixed(lambda e, k: 1 - 0.1 + 0.1 / k, lambda e, k: 0.1 / k))
 
@@ -1526,14 +1676,22 @@ def _focal(z, y, gamma=2.0, alpha=0.25):
 
 
 def _focal_call(shapes, span, **more):
-    return st.sampled_from(shapes).flatmap(lambda s: call(arrays(s, -span, span), arrays(s, 0, 1, dtype=np.int64).map(lambda a: a.astype(float)), **more))
+    return st.sampled_from(shapes).flatmap(
+        lambda s: call(arrays(s, -span, span), arrays(s, 0, 1, dtype=np.int64).map(lambda a: a.astype(float)), **more)
+    )
 
 
 _GAMMAS = st.sampled_from([0.0, 0.5, 2.0, 5.0])
 _FZ, _FY = np.array([2.0, 2.0, -1.5, -1.5, 0.0, 4.0, -3.0]), np.array([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0])
 
 
-@exercise("losses.sigmoid-focal", names="sigmoid_focal_loss", covers=["losses.focal", "losses.focal-use", "losses.q.focal-knobs"], forbid=["torch", "scipy"], atol=1e-12)
+@exercise(
+    "losses.sigmoid-focal",
+    names="sigmoid_focal_loss",
+    covers=["losses.focal", "losses.focal-use", "losses.q.focal-knobs"],
+    forbid=["torch", "scipy"],
+    atol=1e-12,
+)
 class SigmoidFocal:
     def reference(z, y, gamma=2.0, alpha=0.25):
         z, y = _t(z), _t(y)
@@ -1542,7 +1700,12 @@ class SigmoidFocal:
         return loss if alpha is None else loss * torch.where(y == 1, alpha, 1 - alpha)
 
     cases = {
-        "values": [call(_FZ, _FY), _focal_call([(6,), (2, 3), (3, 3)], 5), call(np.array(0.7), np.array(1.0)), call(np.array([[-0.4]]), np.array([[0.0]]))],
+        "values": [
+            call(_FZ, _FY),
+            _focal_call([(6,), (2, 3), (3, 3)], 5),
+            call(np.array(0.7), np.array(1.0)),
+            call(np.array([[-0.4]]), np.array([[0.0]])),
+        ],
         "gamma": [
             call(_FZ, _FY, gamma=0.0, alpha=None),
             call(_FZ, _FY, 5.0, None),
@@ -1616,7 +1779,9 @@ class SigmoidFocal:
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
         return -a * (1 - pt) ** gamma * np.log(pt)
 
-    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap(
+        "Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight."
+    )
     def clipped(z, y, gamma=2.0, alpha=0.25):
         p = np.clip(_sigmoid(z), 1e-7, 1 - 1e-7)
         pt = np.where(y == 1, p, 1 - p)
@@ -1644,12 +1809,16 @@ class SigmoidFocal:
     def summed(z, y, gamma=2.0, alpha=0.25):
         return _focal(z, y, gamma, alpha).sum()
 
-    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap(
+        "Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight."
+    )
     def log_with_epsilon(z, y, gamma=2.0, alpha=0.25):
         pt = _sigmoid(np.where(y == 1, z, -z))
         return _focal(z, y, gamma, alpha) / _softplus(-np.where(y == 1, z, -z)).clip(1e-300) * -np.log(pt + 1e-8)
 
-    @trap("Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight.")
+    @trap(
+        "Clipping the probability, or an epsilon in the log, caps the loss: a mistake at z = −1000 must cost about 1000 times its weight."
+    )
     def p_t_clipped(z, y, gamma=2.0, alpha=0.25):
         pt = _sigmoid(np.where(y == 1, z, -z))
         a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
@@ -1771,7 +1940,9 @@ _DICE_CALLS = [
 ]
 
 
-@exercise("losses.soft-dice-ce", names="soft_dice_loss dice_bce_loss", covers=["losses.dice", "losses.q.dice-vs-ce"], forbid=["torch", "scipy"])
+@exercise(
+    "losses.soft-dice-ce", names="soft_dice_loss dice_bce_loss", covers=["losses.dice", "losses.q.dice-vs-ce"], forbid=["torch", "scipy"]
+)
 class SoftDiceCe:
     class reference:
         def soft_dice_loss(probs, masks, smooth=1.0):
@@ -1816,18 +1987,22 @@ class SoftDiceCe:
         ),
     }
 
-    pooled = trap("Dice is a ratio: compute it per sample, then average. You pooled the sums of the whole batch, which lets large objects drown small ones.")(
-        _both(_dice_over((0, 1, 2)))
+    pooled = trap(
+        "Dice is a ratio: compute it per sample, then average. You pooled the sums of the whole batch, which lets large objects drown small ones."
+    )(_both(_dice_over((0, 1, 2))))
+    smooth_below_only = trap(
+        "With smooth in the denominator only, a correctly empty prediction costs 1. Nothing to find, nothing found is perfect: add smooth above too."
+    )(_both(_dice_over((1, 2), above=False)))
+    smooth_above_only = trap("smooth belongs above and below the fraction bar, so that a perfect overlap costs exactly 0.")(
+        _both(_dice_over((1, 2), below=False))
     )
-    smooth_below_only = trap("With smooth in the denominator only, a correctly empty prediction costs 1. Nothing to find, nothing found is perfect: add smooth above too.")(
-        _both(_dice_over((1, 2), above=False))
-    )
-    smooth_above_only = trap("smooth belongs above and below the fraction bar, so that a perfect overlap costs exactly 0.")(_both(_dice_over((1, 2), below=False)))
-    factor_two_missing = trap("The overlap counts twice, 2Σpm: the denominator counts each mask once, so a perfect match would reach only one half.")(
-        _both(_dice_over((1, 2), scale=1))
-    )
+    factor_two_missing = trap(
+        "The overlap counts twice, 2Σpm: the denominator counts each mask once, so a perfect match would reach only one half."
+    )(_both(_dice_over((1, 2), scale=1)))
     summed_over_samples = trap("Average over the samples; you return their sum.")(_both(_dice_over((1, 2), reduce=np.sum)))
-    rows_as_samples = trap("A sample is a whole image: sum over both axes, height and width. You computed a Dice for each row or column.")(_both(_dice_over(2)))
+    rows_as_samples = trap("A sample is a whole image: sum over both axes, height and width. You computed a Dice for each row or column.")(
+        _both(_dice_over(2))
+    )
     axis_zero_and_one = trap("The first axis holds the samples; the sums run over axes 1 and 2.")(_both(_dice_over((0, 1))))
 
     @trap("smooth is an argument; you use 1 whatever it is.")
@@ -1868,25 +2043,35 @@ class SoftDiceCe:
     @trap("The denominator holds squares in your version (V-Net's variant). Here it is the plain sum of probabilities and mask.")
     class squares_below:
         def soft_dice_loss(probs, masks, smooth=1.0):
-            return float((1 - (2 * (probs * masks).sum((1, 2)) + smooth) / ((probs**2).sum((1, 2)) + (masks**2).sum((1, 2)) + smooth)).mean())
+            return float(
+                (1 - (2 * (probs * masks).sum((1, 2)) + smooth) / ((probs**2).sum((1, 2)) + (masks**2).sum((1, 2)) + smooth)).mean()
+            )
 
         def dice_bce_loss(logits, masks, smooth=1.0):
             p = _sigmoid(logits)
-            return _pixel_bce(logits, masks) + float((1 - (2 * (p * masks).sum((1, 2)) + smooth) / ((p**2).sum((1, 2)) + (masks**2).sum((1, 2)) + smooth)).mean())
+            return _pixel_bce(logits, masks) + float(
+                (1 - (2 * (p * masks).sum((1, 2)) + smooth) / ((p**2).sum((1, 2)) + (masks**2).sum((1, 2)) + smooth)).mean()
+            )
 
     logits_into_dice = trap("Dice needs probabilities: give it σ(logits). Cross-entropy from logits is the one that takes them raw.")(
         _both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) + _dice(logits, masks, smooth))
     )
-    probabilities_into_bce = trap("The cross-entropy term takes the logits themselves. You put them through a sigmoid first, so the sigmoid acts twice.")(
-        _both(both=lambda logits, masks, smooth=1.0: _pixel_bce(_sigmoid(logits), masks) + _dice(_sigmoid(logits), masks, smooth))
-    )
+    probabilities_into_bce = trap(
+        "The cross-entropy term takes the logits themselves. You put them through a sigmoid first, so the sigmoid acts twice."
+    )(_both(both=lambda logits, masks, smooth=1.0: _pixel_bce(_sigmoid(logits), masks) + _dice(_sigmoid(logits), masks, smooth)))
     bce_summed = trap("The cross-entropy term is the mean over all pixels, not their sum: otherwise it drowns the Dice term.")(
         _both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) * logits.size + _dice(_sigmoid(logits), masks, smooth))
     )
-    dice_only = trap("The cross-entropy term is missing from the sum.")(_both(both=lambda logits, masks, smooth=1.0: _dice(_sigmoid(logits), masks, smooth)))
+    dice_only = trap("The cross-entropy term is missing from the sum.")(
+        _both(both=lambda logits, masks, smooth=1.0: _dice(_sigmoid(logits), masks, smooth))
+    )
     bce_only = trap("The Dice term is missing from the sum.")(_both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks)))
-    halved = trap("The sum has weights 1 and 1; you took the average of the two terms.")(_both(both=lambda logits, masks, smooth=1.0: _dice_bce(logits, masks, smooth) / 2))
-    sum_ignores_smooth = trap("dice_bce_loss takes smooth as well: hand it on to the Dice term.")(_both(both=lambda logits, masks, smooth=1.0: _dice_bce(logits, masks)))
+    halved = trap("The sum has weights 1 and 1; you took the average of the two terms.")(
+        _both(both=lambda logits, masks, smooth=1.0: _dice_bce(logits, masks, smooth) / 2)
+    )
+    sum_ignores_smooth = trap("dice_bce_loss takes smooth as well: hand it on to the Dice term.")(
+        _both(both=lambda logits, masks, smooth=1.0: _dice_bce(logits, masks))
+    )
 
     @trap("log(sigmoid) hits log 0 for logits of 1000. Use the form with softplus, as in the binary cross-entropy before.")
     class log_of_probabilities:
@@ -1896,7 +2081,9 @@ class SoftDiceCe:
             p = 1 / (1 + np.exp(-logits))
             return float(-(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()) + _dice(p, masks, smooth)
 
-    @trap("Clipping the probabilities before the log, or an epsilon in it, caps the cross-entropy: a pixel at logit 1000 with mask 0 costs 1000.")
+    @trap(
+        "Clipping the probabilities before the log, or an epsilon in it, caps the cross-entropy: a pixel at logit 1000 with mask 0 costs 1000."
+    )
     class clipped:
         soft_dice_loss = _dice
 
@@ -1905,15 +2092,27 @@ class SoftDiceCe:
             return float(-(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()) + _dice(_sigmoid(logits), masks, smooth)
 
     smooth_doubled = trap("The numerator is 2Σpm + s. You doubled s as well, so a perfect overlap costs less than 0.")(
-        _both(lambda probs, masks, smooth=1.0: float((1 - 2 * ((probs * masks).sum((1, 2)) + smooth) / (probs.sum((1, 2)) + masks.sum((1, 2)) + smooth)).mean()))
+        _both(
+            lambda probs, masks, smooth=1.0: float(
+                (1 - 2 * ((probs * masks).sum((1, 2)) + smooth) / (probs.sum((1, 2)) + masks.sum((1, 2)) + smooth)).mean()
+            )
+        )
     )
-    tiny_epsilon_for_smooth = trap("smooth is not used; a tiny epsilon below only avoids 0/0. An empty mask, correctly predicted empty, then costs 1.")(
-        _both(lambda probs, masks, smooth=1.0: float((1 - 2 * (probs * masks).sum((1, 2)) / (probs.sum((1, 2)) + masks.sum((1, 2)) + 1e-8)).mean()))
+    tiny_epsilon_for_smooth = trap(
+        "smooth is not used; a tiny epsilon below only avoids 0/0. An empty mask, correctly predicted empty, then costs 1."
+    )(
+        _both(
+            lambda probs, masks, smooth=1.0: float(
+                (1 - 2 * (probs * masks).sum((1, 2)) / (probs.sum((1, 2)) + masks.sum((1, 2)) + 1e-8)).mean()
+            )
+        )
     )
     bce_summed_per_sample = trap("The cross-entropy term is the mean over all pixels. You summed the pixels of each sample.")(
         _both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) * logits[0].size + _dice(_sigmoid(logits), masks, smooth))
     )
-    dice_subtracted = trap("Both are losses: add them. You subtract the Dice loss.")(_both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) - _dice(_sigmoid(logits), masks, smooth)))
+    dice_subtracted = trap("Both are losses: add them. You subtract the Dice loss.")(
+        _both(both=lambda logits, masks, smooth=1.0: _pixel_bce(logits, masks) - _dice(_sigmoid(logits), masks, smooth))
+    )
 
     @trap("exp(−z) overflows for logits of −1000. Write the sigmoid with exp(−|z|).")
     class naive_sigmoid:
@@ -1923,7 +2122,11 @@ class SoftDiceCe:
             return _pixel_bce(logits, masks) + _dice(1 / (1 + np.exp(-logits)), masks, smooth)
 
     ratio_of_means = trap("A mean of ratios is not the ratio of the means: compute the Dice of each sample, then average.")(
-        _both(lambda probs, masks, smooth=1.0: float(1 - (2 * (probs * masks).sum((1, 2)).mean() + smooth) / ((probs + masks).sum((1, 2)).mean() + smooth)))
+        _both(
+            lambda probs, masks, smooth=1.0: float(
+                1 - (2 * (probs * masks).sum((1, 2)).mean() + smooth) / ((probs + masks).sum((1, 2)).mean() + smooth)
+            )
+        )
     )
 
     @right("sample by sample")
@@ -1968,7 +2171,13 @@ def _distributions(k):
 
 
 _HALVES, _EIGHTY = np.array([0.5, 0.5]), np.array([0.8, 0.2])
-_KL_VALUES = [call(_HALVES, _EIGHTY), call(_EIGHTY, _HALVES), call(np.array([0.2, 0.3, 0.5]), np.array([0.6, 0.3, 0.1])), _distributions(3), _distributions(5)]
+_KL_VALUES = [
+    call(_HALVES, _EIGHTY),
+    call(_EIGHTY, _HALVES),
+    call(np.array([0.2, 0.3, 0.5]), np.array([0.6, 0.3, 0.1])),
+    _distributions(3),
+    _distributions(5),
+]
 _KL_ZEROS = [
     call(np.array([1.0, 0.0]), _HALVES),
     call(np.array([0.0, 0.3, 0.7]), np.array([0.2, 0.3, 0.5])),
@@ -1976,7 +2185,12 @@ _KL_ZEROS = [
     call(np.array([0.0, 0.9, 0.0, 0.1]), np.array([0.25, 0.25, 0.25, 0.25])),
     call(np.array([1e-7, 1 - 1e-7]), np.array([1e-300, 1.0])),
 ]
-_KL_INFINITE = [call(_HALVES, np.array([1.0, 0.0])), call(np.array([0.1, 0.2, 0.7]), np.array([0.0, 0.5, 0.5])), call(np.array([0.0, 0.5, 0.5]), np.array([0.5, 0.5, 0.0])), call(np.array([1e-13, 1.0]), np.array([0.0, 1.0]))]
+_KL_INFINITE = [
+    call(_HALVES, np.array([1.0, 0.0])),
+    call(np.array([0.1, 0.2, 0.7]), np.array([0.0, 0.5, 0.5])),
+    call(np.array([0.0, 0.5, 0.5]), np.array([0.5, 0.5, 0.0])),
+    call(np.array([1e-13, 1.0]), np.array([0.0, 1.0])),
+]
 
 
 @exercise("bank.kl", names="kl_divergence", covers=["bank.tq18", "losses.kl"], forbid=["torch", "scipy"])
@@ -2038,7 +2252,9 @@ class KlDivergence:
     def epsilon(p, q, base=math.e):
         return float((p * np.log((p + 1e-10) / (q + 1e-10))).sum() / math.log(base))
 
-    @trap("Clipping the probabilities, or adding an epsilon to them, makes an impossible outcome merely expensive. The task asks for inf there.")
+    @trap(
+        "Clipping the probabilities, or adding an epsilon to them, makes an impossible outcome merely expensive. The task asks for inf there."
+    )
     def clipped(p, q, base=math.e):
         p, q = np.clip(p, 1e-12, 1), np.clip(q, 1e-12, 1)
         return float((p * np.log(p / q)).sum() / math.log(base))
@@ -2076,11 +2292,15 @@ class KlDivergence:
             return math.inf
         return float(np.maximum(p[used] * np.log(p[used] / q[used]), 0).sum() / math.log(base))
 
-    @trap("The logarithm and the division were computed for all entries, also where p is 0, and warned. Choosing afterwards (np.where, nansum) is too late: select the outcomes with p > 0 first.")
+    @trap(
+        "The logarithm and the division were computed for all entries, also where p is 0, and warned. Choosing afterwards (np.where, nansum) is too late: select the outcomes with p > 0 first."
+    )
     def nan_swallowed(p, q, base=math.e):
         return float(np.nansum(p * np.log(p / q)) / math.log(base))
 
-    @trap("The logarithm and the division were computed for all entries, also where p is 0, and warned. Choosing afterwards (np.where, nansum) is too late: select the outcomes with p > 0 first.")
+    @trap(
+        "The logarithm and the division were computed for all entries, also where p is 0, and warned. Choosing afterwards (np.where, nansum) is too late: select the outcomes with p > 0 first."
+    )
     def where_after_the_log(p, q, base=math.e):
         return float(np.where(p > 0, p * np.log(p / q), 0).sum() / math.log(base))
 
@@ -2163,7 +2383,21 @@ def _plain_kl(p, q):
     return _kl(p, q)
 
 
-def _distill(s, t, y, T=2.0, alpha=0.5, scale=lambda T: T * T, reduction="batchmean", swap=False, detach=True, soften=(True, True), hard_T=False, weights=lambda a: (a, 1 - a), over="kl"):
+def _distill(
+    s,
+    t,
+    y,
+    T=2.0,
+    alpha=0.5,
+    scale=lambda T: T * T,
+    reduction="batchmean",
+    swap=False,
+    detach=True,
+    soften=(True, True),
+    hard_T=False,
+    weights=lambda a: (a, 1 - a),
+    over="kl",
+):
     t = t.detach() if detach else t
     a, b = s / (T if soften[0] else 1), t / (T if soften[1] else 1)
     log_s, log_t = F.log_softmax(a, 1), F.log_softmax(b, 1)
@@ -2218,28 +2452,52 @@ class KlDistillation:
             ],
             probe=_distilled,
         ),
-        "temperature": group([call(_S, _T, _Y, T=8.0), call(_S, _T, _Y, T=8.0, alpha=0.0), call(_S4, _T4, _Y4, T=4.0, alpha=0.1), call(_S, _T, _Y, T=0.5, alpha=0.2)], probe=_distilled),
-        "mixture": group([call(_S, _T, _Y, alpha=0.0), call(_S, _T, _Y, T=3.0, alpha=1.0), call(_S4, _T4, _Y4, alpha=0.8)], probe=_distilled),
+        "temperature": group(
+            [
+                call(_S, _T, _Y, T=8.0),
+                call(_S, _T, _Y, T=8.0, alpha=0.0),
+                call(_S4, _T4, _Y4, T=4.0, alpha=0.1),
+                call(_S, _T, _Y, T=0.5, alpha=0.2),
+            ],
+            probe=_distilled,
+        ),
+        "mixture": group(
+            [call(_S, _T, _Y, alpha=0.0), call(_S, _T, _Y, T=3.0, alpha=1.0), call(_S4, _T4, _Y4, alpha=0.8)], probe=_distilled
+        ),
     }
 
-    without_t_squared = trap("The gradient of the soft term falls like 1/T². Multiply the KL by T², or at T = 8 it hardly counts.")(_distilling(scale=lambda T: 1))
-    t_instead_of_t_squared = trap("The factor is T², not T: one 1/T comes from the chain rule, one from the flatter distributions.")(_distilling(scale=lambda T: T))
-    divided_by_t_squared = trap("You divide by T². The soft gradient is already smaller by that factor: multiply.")(_distilling(scale=lambda T: 1 / T**2))
-    mean_over_entries = trap("reduction='mean' divides by N·C. The mean over the examples is reduction='batchmean'.")(_distilling(reduction="mean"))
+    without_t_squared = trap("The gradient of the soft term falls like 1/T². Multiply the KL by T², or at T = 8 it hardly counts.")(
+        _distilling(scale=lambda T: 1)
+    )
+    t_instead_of_t_squared = trap("The factor is T², not T: one 1/T comes from the chain rule, one from the flatter distributions.")(
+        _distilling(scale=lambda T: T)
+    )
+    divided_by_t_squared = trap("You divide by T². The soft gradient is already smaller by that factor: multiply.")(
+        _distilling(scale=lambda T: 1 / T**2)
+    )
+    mean_over_entries = trap("reduction='mean' divides by N·C. The mean over the examples is reduction='batchmean'.")(
+        _distilling(reduction="mean")
+    )
     summed = trap("The soft term is the mean over the N examples, not the sum.")(_distilling(reduction="sum"))
-    roles_swapped = trap("The teacher is the target distribution: KL(teacher ‖ student). You have KL(student ‖ teacher).")(_distilling(swap=True))
-    teacher_not_detached = trap("The teacher is fixed: detach it, or compute its probabilities under no_grad. Yours sends a gradient into it.")(_distilling(detach=False))
+    roles_swapped = trap("The teacher is the target distribution: KL(teacher ‖ student). You have KL(student ‖ teacher).")(
+        _distilling(swap=True)
+    )
+    teacher_not_detached = trap(
+        "The teacher is fixed: detach it, or compute its probabilities under no_grad. Yours sends a gradient into it."
+    )(_distilling(detach=False))
     teacher_not_softened = trap("Both distributions are softened by T. You softened the student only.")(_distilling(soften=(True, False)))
     student_not_softened = trap("Both distributions are softened by T. You softened the teacher only.")(_distilling(soften=(False, True)))
     nothing_softened = trap("T appears as a factor only: divide both logits by T before the softmax.")(_distilling(soften=(False, False)))
     hard_term_softened = trap("The hard term uses the student's plain logits: no temperature there.")(_distilling(hard_T=True))
-    mixture_swapped = trap("α weights the hard term and 1 − α the soft one. You have them swapped.")(_distilling(weights=lambda a: (1 - a, a)))
+    mixture_swapped = trap("α weights the hard term and 1 − α the soft one. You have them swapped.")(
+        _distilling(weights=lambda a: (1 - a, a))
+    )
     unmixed = trap("The hard term keeps weight 1 in your version. It is α·CE + (1 − α)·T²·KL.")(_distilling(weights=lambda a: (1, 1 - a)))
     soft_weight_missing = trap("The soft term lacks its weight 1 − α.")(_distilling(weights=lambda a: (a, 1)))
     weights_both_alpha = trap("Both terms have weight α in your version; the soft one gets 1 − α.")(_distilling(weights=lambda a: (a, a)))
-    cross_entropy_for_kl = trap("That is the cross-entropy with the teacher. Its gradient is the same, but its value is larger by the teacher's entropy: KL was asked for.")(
-        _distilling(over="ce")
-    )
+    cross_entropy_for_kl = trap(
+        "That is the cross-entropy with the teacher. Its gradient is the same, but its value is larger by the teacher's entropy: KL was asked for."
+    )(_distilling(over="ce"))
 
     @trap("F.kl_div(input, target) expects the LOG-probabilities of the student first. You passed probabilities.")
     class probabilities_for_log_probabilities:
@@ -2263,9 +2521,13 @@ class KlDistillation:
         kl_div = _plain_kl
 
         def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
-            return alpha * F.cross_entropy(student, labels) + (1 - alpha) * T * T * _distill(student.detach(), teacher, labels, T, 0.0, scale=lambda T: 1)
+            return alpha * F.cross_entropy(student, labels) + (1 - alpha) * T * T * _distill(
+                student.detach(), teacher, labels, T, 0.0, scale=lambda T: 1
+            )
 
-    kl_nan_at_zero = trap("Outcomes with p = 0 contribute 0: leave them out of the sum. 0·log(0) is nan.")(_kl_wrong(lambda p, q: _quiet(lambda: float((p * np.log(p / q)).sum()))))
+    kl_nan_at_zero = trap("Outcomes with p = 0 contribute 0: leave them out of the sum. 0·log(0) is nan.")(
+        _kl_wrong(lambda p, q: _quiet(lambda: float((p * np.log(p / q)).sum())))
+    )
     kl_exchanged = trap("kl_div(p, q) weights with its FIRST argument: Σ p ln(p/q). Yours is KL(q‖p).")(_kl_wrong(lambda p, q: _kl(q, p)))
     kl_epsilon = trap("An epsilon, or clipped probabilities, turn infinity into a number. Treat the zeros by cases.")(
         _kl_wrong(lambda p, q: float((p * np.log((p + 1e-10) / (q + 1e-10))).sum()))
@@ -2297,7 +2559,9 @@ class KlDistillation:
         kl_div = _plain_kl
 
         def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
-            return alpha * F.cross_entropy(student, labels) + (1 - alpha) * T * T * _distill(student, teacher, labels, 1 / T, 0.0, scale=lambda T: 1)
+            return alpha * F.cross_entropy(student, labels) + (1 - alpha) * T * T * _distill(
+                student, teacher, labels, 1 / T, 0.0, scale=lambda T: 1
+            )
 
     @trap("F.cross_entropy takes the student's logits. You gave it probabilities: softmax twice.")
     class hard_term_twice_softmaxed:
@@ -2425,7 +2689,13 @@ class TripletInfonce:
             probe=_triplet_by_default,
         ),
         "margin": group(
-            [call(_A, _PO, _NE, 0.2), call(_A, _PO, _NE, margin=3.0), shaped("N D", "N D", "N D", N=(1, 4), D=(2, 4), margin=st.sampled_from([0.2, 0.5, 2.0]))], probe=_only_triplet, n=8
+            [
+                call(_A, _PO, _NE, 0.2),
+                call(_A, _PO, _NE, margin=3.0),
+                shaped("N D", "N D", "N D", N=(1, 4), D=(2, 4), margin=st.sampled_from([0.2, 0.5, 2.0])),
+            ],
+            probe=_only_triplet,
+            n=8,
         ),
         "InfoNCE": group(
             [
@@ -2437,7 +2707,10 @@ class TripletInfonce:
             ],
             probe=_only_nce,
         ),
-        "small tau": group([call(_Z1, _Z2, 0.0005), call(normal((4, 2), 1.0, 30), normal((4, 2), 1.0, 31), 0.0005), call(_Z1[:3], -_Z2[:3], tau=0.001)], probe=_only_nce),
+        "small tau": group(
+            [call(_Z1, _Z2, 0.0005), call(normal((4, 2), 1.0, 30), normal((4, 2), 1.0, 31), 0.0005), call(_Z1[:3], -_Z2[:3], tau=0.001)],
+            probe=_only_nce,
+        ),
         "default tau": group([call(_Z1, _Z2), call(normal((4, 3), 1.0, 32), normal((4, 3), 1.0, 33))], probe=_nce_by_default),
     }
 
@@ -2453,54 +2726,70 @@ class TripletInfonce:
     hinge_after_the_mean = trap("Apply max(0, ·) to each triplet, then take the mean. After the mean, easy triplets pay for hard ones.")(
         _triplets(lambda a, p, n, margin=1.0: float(max(0.0, (_distance(a, p) - _distance(a, n) + margin).mean())))
     )
-    positive_and_negative_swapped = trap("The positive should be near and the negative far: d(a, p) − d(a, n) + margin. You have the two swapped.")(
-        _triplets(lambda a, p, n, margin=1.0: _triplet(a, n, p, margin))
-    )
+    positive_and_negative_swapped = trap(
+        "The positive should be near and the negative far: d(a, p) − d(a, n) + margin. You have the two swapped."
+    )(_triplets(lambda a, p, n, margin=1.0: _triplet(a, n, p, margin)))
     margin_subtracted = trap("The margin is added: a triplet is satisfied only if the negative is farther away by at least the margin.")(
         _triplets(lambda a, p, n, margin=1.0: _triplet(a, p, n, -margin))
     )
     margin_ignored = trap("margin is an argument; your function uses 1.")(_triplets(lambda a, p, n, margin=1.0: _triplet(a, p, n)))
-    triplet_summed = trap("Take the mean over the triplets, not the sum.")(_triplets(lambda a, p, n, margin=1.0: _triplet(a, p, n, margin) * len(a)))
+    triplet_summed = trap("Take the mean over the triplets, not the sum.")(
+        _triplets(lambda a, p, n, margin=1.0: _triplet(a, p, n, margin) * len(a))
+    )
     manhattan = trap("This is the sum of absolute differences. The Euclidean distance is the root of the sum of squares.")(
         _triplets(lambda a, p, n, margin=1.0: float(np.maximum(np.abs(a - p).sum(1) - np.abs(a - n).sum(1) + margin, 0).mean()))
     )
     mean_of_squares = trap("The Euclidean distance is the root of the SUM of squares over the D components, not of their mean.")(
-        _triplets(lambda a, p, n, margin=1.0: float(np.maximum((_distance(a, p) - _distance(a, n)) / math.sqrt(a.shape[1]) + margin, 0).mean()))
+        _triplets(
+            lambda a, p, n, margin=1.0: float(np.maximum((_distance(a, p) - _distance(a, n)) / math.sqrt(a.shape[1]) + margin, 0).mean())
+        )
     )
     positive_to_negative = trap("The second distance is from the anchor to the negative, d(a, n). You measured from the positive.")(
         _triplets(lambda a, p, n, margin=1.0: float(np.maximum(_distance(a, p) - _distance(p, n) + margin, 0).mean()))
     )
-    distance_over_rows = trap("A distance for each row: sum over the components, axis 1. You took the norm of a whole matrix or along the wrong axis.")(
-        _triplets(lambda a, p, n, margin=1.0: float(max(np.linalg.norm(a - p) - np.linalg.norm(a - n) + margin, 0)))
-    )
+    distance_over_rows = trap(
+        "A distance for each row: sum over the components, axis 1. You took the norm of a whole matrix or along the wrong axis."
+    )(_triplets(lambda a, p, n, margin=1.0: float(max(np.linalg.norm(a - p) - np.linalg.norm(a - n) + margin, 0))))
     not_normalised = trap("The similarity is the cosine: divide every row by its length. Yours changes when a row is rescaled.")(
         _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(z1 @ z2.T / tau)).mean()))
     )
-    one_side_normalised = trap("Both sides are normalised, the queries and the candidates.")(_nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(_unit(z1) @ z2.T / tau)).mean())))
+    one_side_normalised = trap("Both sides are normalised, the queries and the candidates.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(_unit(z1) @ z2.T / tau)).mean()))
+    )
     columns_normalised = trap("Normalise the rows (one embedding each), not the columns.")(
-        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax((z1 / np.linalg.norm(z1, axis=0)) @ (z2 / np.linalg.norm(z2, axis=0)).T / tau)).mean()))
+        _nces(
+            lambda z1, z2, tau=0.1: float(
+                -np.diag(_log_softmax((z1 / np.linalg.norm(z1, axis=0)) @ (z2 / np.linalg.norm(z2, axis=0)).T / tau)).mean()
+            )
+        )
     )
     tau_multiplied = trap("A small temperature must sharpen: divide by τ. Yours stays near ln N.")(
         _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(_unit(z1) @ _unit(z2).T * tau)).mean()))
     )
     tau_ignored = trap("tau is an argument; your function uses 0.1.")(_nces(lambda z1, z2, tau=0.1: _nce(z1, z2)))
     without_tau = trap("The similarities are not divided by τ.")(_nces(lambda z1, z2, tau=0.1: _nce(z1, z2, 1.0)))
-    positive_not_in_the_denominator = trap("The softmax runs over the positive AND the negatives. Without the positive below, the loss can become negative.")(
-        _nces(lambda z1, z2, tau=0.1: _without_positive(_unit(z1) @ _unit(z2).T / tau))
+    positive_not_in_the_denominator = trap(
+        "The softmax runs over the positive AND the negatives. Without the positive below, the loss can become negative."
+    )(_nces(lambda z1, z2, tau=0.1: _without_positive(_unit(z1) @ _unit(z2).T / tau)))
+    other_direction = trap(
+        "The queries are the rows of z1 and the candidates all rows of z2: softmax along axis 1. Yours asks the other way round."
+    )(_nces(lambda z1, z2, tau=0.1: _nce(z2, z1, tau)))
+    both_directions = trap("One direction was asked for: z1 queries z2. You averaged both.")(
+        _nces(lambda z1, z2, tau=0.1: (_nce(z1, z2, tau) + _nce(z2, z1, tau)) / 2)
     )
-    other_direction = trap("The queries are the rows of z1 and the candidates all rows of z2: softmax along axis 1. Yours asks the other way round.")(
-        _nces(lambda z1, z2, tau=0.1: _nce(z2, z1, tau))
-    )
-    both_directions = trap("One direction was asked for: z1 queries z2. You averaged both.")(_nces(lambda z1, z2, tau=0.1: (_nce(z1, z2, tau) + _nce(z2, z1, tau)) / 2))
     nce_summed = trap("Take the mean over the queries, not the sum.")(_nces(lambda z1, z2, tau=0.1: _nce(z1, z2, tau) * len(z1)))
     overflows = trap("exp(s/τ) overflows for small τ: cos/0.0005 is 2000. Subtract each row's maximum first.")(
         _nces(lambda z1, z2, tau=0.1: _naive_nce(np.exp(_unit(z1) @ _unit(z2).T / tau)))
     )
-    log_of_softmax = trap("For small τ a probability underflows to 0 and its log is −inf. Compute the log-softmax, not the log of a softmax.")(
-        _nces(lambda z1, z2, tau=0.1: float(-np.log(np.diag(_softmax(_unit(z1) @ _unit(z2).T / tau))).mean()))
-    )
+    log_of_softmax = trap(
+        "For small τ a probability underflows to 0 and its log is −inf. Compute the log-softmax, not the log of a softmax."
+    )(_nces(lambda z1, z2, tau=0.1: float(-np.log(np.diag(_softmax(_unit(z1) @ _unit(z2).T / tau))).mean())))
     distances_for_similarities = trap("InfoNCE compares cosines. You used (negative) distances.")(
-        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(-np.linalg.norm(_unit(z1)[:, None] - _unit(z2)[None], axis=2) / tau)).mean()))
+        _nces(
+            lambda z1, z2, tau=0.1: float(
+                -np.diag(_log_softmax(-np.linalg.norm(_unit(z1)[:, None] - _unit(z2)[None], axis=2) / tau)).mean()
+            )
+        )
     )
 
     absolute_value = trap("max(0, ·), not |·|: a triplet that is satisfied by far costs nothing.")(
@@ -2516,7 +2805,11 @@ class TripletInfonce:
         _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax((z1 / np.linalg.norm(z1)) @ (z2 / np.linalg.norm(z2)).T / tau)).mean()))
     )
     squared_norm = trap("A row divided by its squared length has not length 1. Take the root.")(
-        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax((z1 / (z1**2).sum(1, keepdims=True)) @ (z2 / (z2**2).sum(1, keepdims=True)).T / tau)).mean()))
+        _nces(
+            lambda z1, z2, tau=0.1: float(
+                -np.diag(_log_softmax((z1 / (z1**2).sum(1, keepdims=True)) @ (z2 / (z2**2).sum(1, keepdims=True)).T / tau)).mean()
+            )
+        )
     )
     probability_not_log = trap("That is 1 minus the probability of the right partner. InfoNCE takes −ln of it.")(
         _nces(lambda z1, z2, tau=0.1: float(1 - np.diag(_softmax(_unit(z1) @ _unit(z2).T / tau)).mean()))
@@ -2535,7 +2828,9 @@ class TripletInfonce:
         _nces(lambda z1, z2, tau=0.1: _nce(z1, z1, tau))
     )
 
-    @trap("The candidates are the rows of z2 only. With the other rows of z1 among them it is SimCLR's NT-Xent loss, with 2N − 1 candidates.")
+    @trap(
+        "The candidates are the rows of z2 only. With the other rows of z1 among them it is SimCLR's NT-Xent loss, with 2N − 1 candidates."
+    )
     class nce_both_views_as_candidates:
         triplet_loss = _triplet
 
@@ -2657,15 +2952,21 @@ class CeWithLogits:
         return float(-(w * np.log(_picked(p, targets))).sum() / w.sum())
 
     one_maximum_for_all = trap("A row far below the global maximum underflows to log 0. The shift must be per row: axis=1, keepdims=True.")(
-        _reduced(lambda loss, w, _: (w * loss).sum() / w.sum(), lambda z: z - z.max() - np.log(np.exp(z - z.max()).sum(axis=1, keepdims=True)))
+        _reduced(
+            lambda loss, w, _: (w * loss).sum() / w.sum(), lambda z: z - z.max() - np.log(np.exp(z - z.max()).sum(axis=1, keepdims=True))
+        )
     )
 
-    @trap("The shift prevents overflow, but the softmax still underflows to 0 and log(0) is −inf. Take the log before exp: shifted − ln Σ exp(shifted).")
+    @trap(
+        "The shift prevents overflow, but the softmax still underflows to 0 and log(0) is −inf. Take the log before exp: shifted − ln Σ exp(shifted)."
+    )
     def log_of_shifted_softmax(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(_picked(_softmax(logits), targets))).sum() / w.sum())
 
-    @trap("An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither.")
+    @trap(
+        "An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither."
+    )
     def epsilon(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(_picked(_softmax(logits), targets) + 1e-12)).sum() / w.sum())
@@ -2674,12 +2975,18 @@ class CeWithLogits:
     def logits_clipped(logits, targets, weight=None):
         return _weighted_ce(np.clip(logits, -500, 500), targets, weight)
 
-    divided_by_n = trap("With weights, torch's mean divides by the sum of the weights of the targets, not by N.")(_reduced(lambda loss, w, _: (w * loss).mean()))
-    divided_by_all_weights = trap("Divide by the weights of the examples in the batch, weight[targets].sum(), not by the sum of the class weights.")(
-        _reduced(lambda loss, w, weight: loss.mean() if weight is None else (w * loss).sum() / weight.sum())
+    divided_by_n = trap("With weights, torch's mean divides by the sum of the weights of the targets, not by N.")(
+        _reduced(lambda loss, w, _: (w * loss).mean())
     )
-    weight_ignored = trap("weight still has no effect: each example counts with the weight of its own class, weight[targets].")(_reduced(lambda loss, w, _: loss.mean()))
-    summed = trap("You return the weighted sum: divide by the sum of the weights, without weights by N.")(_reduced(lambda loss, w, _: (w * loss).sum()))
+    divided_by_all_weights = trap(
+        "Divide by the weights of the examples in the batch, weight[targets].sum(), not by the sum of the class weights."
+    )(_reduced(lambda loss, w, weight: loss.mean() if weight is None else (w * loss).sum() / weight.sum()))
+    weight_ignored = trap("weight still has no effect: each example counts with the weight of its own class, weight[targets].")(
+        _reduced(lambda loss, w, _: loss.mean())
+    )
+    summed = trap("You return the weighted sum: divide by the sum of the weights, without weights by N.")(
+        _reduced(lambda loss, w, _: (w * loss).sum())
+    )
     not_negated = trap("The sign: the loss is −ln p, which is positive.")(_reduced(lambda loss, w, _: -(w * loss).sum() / w.sum()))
 
     @trap("Weights belong to the classes. You took weight[:N], the first weights in the order of the examples.")
@@ -2704,13 +3011,17 @@ class CeWithLogits:
         _reduced(lambda loss, w, _: (w * loss).sum() / w.sum(), lambda z: _log_softmax(z.T).T)
     )
 
-    @trap("Rescaling the class weights to mean 1 is not torch's convention. It divides by the weights that occur in the batch: weight[targets].sum().")
+    @trap(
+        "Rescaling the class weights to mean 1 is not torch's convention. It divides by the weights that occur in the batch: weight[targets].sum()."
+    )
     def weights_normalised_to_mean_one(logits, targets, weight=None):
         losses = -_picked(_log_softmax(logits), targets)
         w = np.ones(len(targets)) if weight is None else (weight / weight.mean())[targets]
         return float((w * losses).mean())
 
-    @trap("An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither.")
+    @trap(
+        "An epsilon in the log, or clipped probabilities, cap the loss of a hopeless example, at 27.6 for 1e−12. Log-sum-exp needs neither."
+    )
     def probabilities_clipped(logits, targets, weight=None):
         w = np.ones(len(targets)) if weight is None else weight[targets]
         return float(-(w * np.log(np.clip(_picked(_softmax(logits), targets), 1e-15, 1))).sum() / w.sum())
@@ -2721,8 +3032,12 @@ class CeWithLogits:
         losses = [-math.log(math.exp(row[t]) / sum(math.exp(v) for v in row)) for row, t in zip(logits, targets)]
         return float(np.dot(w, losses) / w.sum())
 
-    mean_times_mean = trap("Weight each loss by its own class before you sum. The mean loss times the mean weight mixes them up.")(_reduced(lambda loss, w, _: loss.mean() * w.mean()))
-    inverse_weights = trap("weight multiplies the loss of its class; you divide by it.")(_reduced(lambda loss, w, _: (loss / w).sum() / (1 / w).sum()))
+    mean_times_mean = trap("Weight each loss by its own class before you sum. The mean loss times the mean weight mixes them up.")(
+        _reduced(lambda loss, w, _: loss.mean() * w.mean())
+    )
+    inverse_weights = trap("weight multiplies the loss of its class; you divide by it.")(
+        _reduced(lambda loss, w, _: (loss / w).sum() / (1 / w).sum())
+    )
 
     @trap("The mean runs over the examples, not over all N·C entries.")
     def divided_by_entries(logits, targets, weight=None):
@@ -2735,9 +3050,9 @@ class CeWithLogits:
             w = np.ones(len(targets)) if weight is None else weight[targets]
             return float(-(w * np.log(_picked(p, targets) + 1e-300)).sum() / w.sum())
 
-    no_shift_in_the_log_softmax = trap("log Σ exp(z) without a shift: exp overflows to inf for rows near 1000, and underflows to 0 for rows near −1000. Subtract each row's maximum first.")(
-        _reduced(lambda loss, w, _: (w * loss).sum() / w.sum(), _unshifted_log_softmax)
-    )
+    no_shift_in_the_log_softmax = trap(
+        "log Σ exp(z) without a shift: exp overflows to inf for rows near 1000, and underflows to 0 for rows near −1000. Subtract each row's maximum first."
+    )(_reduced(lambda loss, w, _: (w * loss).sum() / w.sum(), _unshifted_log_softmax))
 
     @trap("Clipping the logits changes the loss: differences beyond the bound are lost. Shift, do not clip.")
     def logits_clipped_late(logits, targets, weight=None):
@@ -2892,7 +3207,9 @@ def _accept_training(result, seed):
     if not torch.equal(torch.as_tensor(first["out"]), torch.as_tensor(first["again"])):
         return "forward returns something else at each call, for the same examples."
     wrong = _not_logits(first["out"], layers, x) or _not_logits(last["out"], trained, x)
-    if wrong == "other numbers" and not torch.allclose(torch.as_tensor(first["few"]), torch.as_tensor(first["out"])[:3], rtol=1e-4, atol=1e-5):
+    if wrong == "other numbers" and not torch.allclose(
+        torch.as_tensor(first["few"]), torch.as_tensor(first["out"])[:3], rtol=1e-4, atol=1e-5
+    ):
         wrong = "numbers that depend on the other examples of the batch"
     if wrong:
         return f"forward does not return the logits of the two layers. It returns {wrong}."
@@ -2903,7 +3220,11 @@ def _accept_training(result, seed):
     slopes = _layers(first["slopes"])
     for wanted, got in zip(torch.autograd.grad(loss, leaves), slopes):
         if not torch.allclose(got, wanted, rtol=1e-3, atol=1e-5):
-            return "The gradient of the loss does not reach all weights." if not got.any() else "The gradient of the loss is not that of the two layers."
+            return (
+                "The gradient of the loss does not reach all weights."
+                if not got.any()
+                else "The gradient of the loss is not that of the two layers."
+            )
     if abs(loss.item() - math.log(10)) > 0.35:
         return f"The first loss is {loss.item():.2f}, not near ln C."
     end = F.cross_entropy(_logits_of(trained, x), y).item()
@@ -2954,59 +3275,77 @@ class DebugDoubleSoftmax:
         "probabilities": group([call(0), call(1)], probe=_ask_probabilities, accept=_accept_probabilities),
     }
 
-    softmax_left = trap("F.cross_entropy applies softmax itself. With probabilities as logits the best possible loss is ln(1 + (C−1)/e): drop the softmax in forward.")(
-        _net(_soft, lambda net, x: net(x))
+    softmax_left = trap(
+        "F.cross_entropy applies softmax itself. With probabilities as logits the best possible loss is ln(1 + (C−1)/e): drop the softmax in forward."
+    )(_net(_soft, lambda net, x: net(x)))
+    softmax_in_both = trap(
+        "forward still returns probabilities, and predict_proba now applies softmax to them once more. Take it out of forward."
+    )(_net(_soft))
+    removed_everywhere = trap(
+        "Training needs logits, but users need probabilities: put the softmax into predict_proba. Its rows must sum to 1."
+    )(_net(proba=lambda net, x: net(x)))
+    softmax_over_the_batch = trap(
+        "dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy."
+    )(_net(lambda z: torch.softmax(z, dim=0), lambda net, x: net(x)))
+    softmax_over_the_batch_then_again = trap(
+        "dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy."
+    )(_net(lambda z: torch.softmax(z, dim=0)))
+    proba_over_the_batch = trap("In predict_proba the softmax runs along dim=0, over the examples. Classes are in dim=1.")(
+        _net(proba=lambda net, x: torch.softmax(net(x), dim=0))
     )
-    softmax_in_both = trap("forward still returns probabilities, and predict_proba now applies softmax to them once more. Take it out of forward.")(_net(_soft))
-    removed_everywhere = trap("Training needs logits, but users need probabilities: put the softmax into predict_proba. Its rows must sum to 1.")(_net(proba=lambda net, x: net(x)))
-    softmax_over_the_batch = trap("dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy.")(
-        _net(lambda z: torch.softmax(z, dim=0), lambda net, x: net(x))
+    twice_in_proba = trap("Two softmaxes in predict_proba squeeze all confidences towards 1/C. One is right.")(
+        _net(proba=lambda net, x: _soft(_soft(net(x))))
     )
-    softmax_over_the_batch_then_again = trap("dim=0 normalises over the batch: examples influence each other, and it is still a softmax before F.cross_entropy.")(
-        _net(lambda z: torch.softmax(z, dim=0))
-    )
-    proba_over_the_batch = trap("In predict_proba the softmax runs along dim=0, over the examples. Classes are in dim=1.")(_net(proba=lambda net, x: torch.softmax(net(x), dim=0)))
-    twice_in_proba = trap("Two softmaxes in predict_proba squeeze all confidences towards 1/C. One is right.")(_net(proba=lambda net, x: _soft(_soft(net(x)))))
-    sigmoid_in_forward = trap("A sigmoid in forward squeezes the logits into (0, 1), much as the softmax did. The last linear layer's output goes into F.cross_entropy as it is.")(
-        _net(torch.sigmoid)
-    )
+    sigmoid_in_forward = trap(
+        "A sigmoid in forward squeezes the logits into (0, 1), much as the softmax did. The last linear layer's output goes into F.cross_entropy as it is."
+    )(_net(torch.sigmoid))
     sigmoid_in_proba = trap("A sigmoid per class gives independent numbers that do not sum to 1. Exclusive classes need softmax.")(
         _net(proba=lambda net, x: torch.sigmoid(net(x)))
     )
-    log_probabilities = trap("predict_proba returns log-probabilities. Use softmax there, not log_softmax.")(_net(proba=lambda net, x: torch.log_softmax(net(x), dim=1)))
+    log_probabilities = trap("predict_proba returns log-probabilities. Use softmax there, not log_softmax.")(
+        _net(proba=lambda net, x: torch.log_softmax(net(x), dim=1))
+    )
     hard_labels = trap("predict_proba returns the decision, not the probabilities.")(
         _net(proba=lambda net, x: F.one_hot(net(x).argmax(1), net(x).shape[1]).double())
     )
-    class_numbers = trap("predict_proba returns class numbers. It should return the probability of each class, (N, c).")(_net(proba=lambda net, x: net(x).argmax(dim=1)))
-    softmax_when_evaluating = trap("Your forward returns probabilities in evaluation mode: the validation loss, computed there, would be wrong. Return logits in both modes.")(
-        _net(evaluated=_soft)
+    class_numbers = trap("predict_proba returns class numbers. It should return the probability of each class, (N, c).")(
+        _net(proba=lambda net, x: net(x).argmax(dim=1))
     )
-    relu_at_the_end = trap("A ReLU on the logits cuts the gradients of negative ones. Nothing follows the last linear layer.")(_net(torch.relu))
-    relu_removed = trap("The ReLU is gone: two linear layers without a bend are one. Only the softmax was wrong.")(_net(between=lambda z: z))
-    shares_in_proba = trap("Shifting the logits, or dividing them by their sum, gives no probabilities: these need the exponential. Use softmax.")(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
+    softmax_when_evaluating = trap(
+        "Your forward returns probabilities in evaluation mode: the validation loss, computed there, would be wrong. Return logits in both modes."
+    )(_net(evaluated=_soft))
+    relu_at_the_end = trap("A ReLU on the logits cuts the gradients of negative ones. Nothing follows the last linear layer.")(
+        _net(torch.relu)
+    )
+    relu_removed = trap("The ReLU is gone: two linear layers without a bend are one. Only the softmax was wrong.")(
+        _net(between=lambda z: z)
+    )
+    shares_in_proba = trap(
+        "Shifting the logits, or dividing them by their sum, gives no probabilities: these need the exponential. Use softmax."
+    )(_net(proba=lambda net, x: net(x) / net(x).sum(dim=1, keepdim=True)))
 
-    log_softmax_over_the_batch = trap("dim=0 normalises over the batch: an example's logits then depend on the others in its batch. Leave the normalisation to F.cross_entropy.")(
-        _net(lambda z: torch.log_softmax(z, dim=0))
-    )
+    log_softmax_over_the_batch = trap(
+        "dim=0 normalises over the batch: an example's logits then depend on the others in its batch. Leave the normalisation to F.cross_entropy."
+    )(_net(lambda z: torch.log_softmax(z, dim=0)))
 
-    multiple_in_forward = trap("There is still a softmax in forward: a factor or a second log-softmax after it does not undo it. Return the last linear layer's output.")(
-        _net(lambda z: 20 * _soft(z))
-    )
-    scaled_logits = trap("Logits times a factor start with a loss far above ln C: confident before anything is learned. Return the last linear layer's output as it is.")(
-        _net(lambda z: 10 * z, lambda net, x: torch.softmax(net(x), dim=1))
-    )
-    one_sum_for_all = trap("Each row is a distribution of its own: sum over the classes, dim=1. You divided by one sum for the whole batch.")(
-        _net(proba=lambda net, x: torch.softmax(net(x).flatten(), 0).view(len(x), -1))
-    )
-    hidden_detached = trap("The loss falls, but the gradient never reaches the first layer (a detach, no_grad or frozen weights): it does not learn. Only the softmax was wrong.")(
-        _net(between=lambda h: torch.relu(h).detach())
-    )
-    centred_over_the_batch = trap("An example's row depends on the others in its batch: you took a statistic over dim=0. Return the last linear layer's output as it is.")(
-        _net(lambda z: z - z.mean(0, keepdim=True))
-    )
-    something_after_the_logits = trap("Return fc2(relu(fc1(x))) as it is: no other activation between, no log, epsilon or clip after it. F.cross_entropy does the rest, and exactly.")(
-        _net(lambda z: torch.log(_soft(z) + 1e-3))
-    )
+    multiple_in_forward = trap(
+        "There is still a softmax in forward: a factor or a second log-softmax after it does not undo it. Return the last linear layer's output."
+    )(_net(lambda z: 20 * _soft(z)))
+    scaled_logits = trap(
+        "Logits times a factor start with a loss far above ln C: confident before anything is learned. Return the last linear layer's output as it is."
+    )(_net(lambda z: 10 * z, lambda net, x: torch.softmax(net(x), dim=1)))
+    one_sum_for_all = trap(
+        "Each row is a distribution of its own: sum over the classes, dim=1. You divided by one sum for the whole batch."
+    )(_net(proba=lambda net, x: torch.softmax(net(x).flatten(), 0).view(len(x), -1)))
+    hidden_detached = trap(
+        "The loss falls, but the gradient never reaches the first layer (a detach, no_grad or frozen weights): it does not learn. Only the softmax was wrong."
+    )(_net(between=lambda h: torch.relu(h).detach()))
+    centred_over_the_batch = trap(
+        "An example's row depends on the others in its batch: you took a statistic over dim=0. Return the last linear layer's output as it is."
+    )(_net(lambda z: z - z.mean(0, keepdim=True)))
+    something_after_the_logits = trap(
+        "Return fc2(relu(fc1(x))) as it is: no other activation between, no log, epsilon or clip after it. F.cross_entropy does the rest, and exactly."
+    )(_net(lambda z: torch.log(_soft(z) + 1e-3)))
     dropout_added = trap("forward gives other numbers at each call or in each mode. The net has two linear layers and a ReLU, no dropout.")(
         _net(between=lambda h: F.dropout(torch.relu(h), 0.2))
     )
@@ -3112,9 +3451,19 @@ def _all_weights_ce(logits, targets, weight=None):
 _CHECKED = [(_L53, _Y5), (_SQUARE, np.array([1, 0, 1])), (_FAR, _FAR_Y), (np.array([[0.0, 40.0, 30.0]]), np.array([0]))]
 
 
-@exercise("losses.test-cross-entropy", names="check_cross_entropy", covers=["losses.cce", "losses.class-weighted-ce", "losses.probe-logits"])
+@exercise(
+    "losses.test-cross-entropy", names="check_cross_entropy", covers=["losses.cce", "losses.class-weighted-ce", "losses.probe-logits"]
+)
 class TestCrossEntropy:
-    accepts = {"NumPy arrays only": _array_ce, "torch": _torch_ce, "through logaddexp": _logaddexp_ce, "in a loop": _loop_ce, "one-hot": _one_hot_ce, "gaps to the true class": _pairwise_ce, "nll_loss": _nll_loss_ce}
+    accepts = {
+        "NumPy arrays only": _array_ce,
+        "torch": _torch_ce,
+        "through logaddexp": _logaddexp_ce,
+        "in a loop": _loop_ce,
+        "one-hot": _one_hot_ce,
+        "gaps to the true class": _pairwise_ce,
+        "nll_loss": _nll_loss_ce,
+    }
     catches = {
         "no shift": _wrong_ce(_naive_losses),
         "one maximum for all": _wrong_ce(_global_losses),
@@ -3141,7 +3490,9 @@ class TestCrossEntropy:
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("Your check does not show how the weights are used. Call it with clearly unequal weights too, and with targets of several classes, one of them more than once.")
+    @trap(
+        "Your check does not show how the weights are used. Call it with clearly unequal weights too, and with targets of several classes, one of them more than once."
+    )
     def no_weights(cross_entropy):
         for z, y in _CHECKED:
             assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
@@ -3153,41 +3504,53 @@ class TestCrossEntropy:
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("If the tolerance is taken relative to the result under test, an infinite result is always close enough. Take it relative to the expected value.")
+    @trap(
+        "If the tolerance is taken relative to the result under test, an infinite result is always close enough. Take it relative to the expected value."
+    )
     def tolerance_of_the_result(cross_entropy):
         for z, y in _CHECKED:
             for w in (None, _W3):
                 got = float(cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w))
                 assert not abs(got - _torch_ce(z, y, w)) > 1e-9 * (1 + abs(got))
 
-    @trap("A tolerance of a percent lets an epsilon or a clipped logit through on moderate losses. Right implementations agree to about 1e−12; ask for 1e−9, and use a hopeless example.")
+    @trap(
+        "A tolerance of a percent lets an epsilon or a clipped logit through on moderate losses. Right implementations agree to about 1e−12; ask for 1e−9, and use a hopeless example."
+    )
     def loose_and_without_extremes(cross_entropy):
         for z, y in (*_CHECKED[:2], (1000 + _L53, _Y5)):
             for w in (None, _W3):
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w), 1e-2)
 
-    @trap("Your check rejects right implementations: they may differ in the last digits and return any kind of float. Compare float(result), with a relative tolerance of about 1e−9.")
+    @trap(
+        "Your check rejects right implementations: they may differ in the last digits and return any kind of float. Compare float(result), with a relative tolerance of about 1e−9."
+    )
     def equal_to_the_last_bit(cross_entropy):
         for z, y in _CHECKED:
             for w in (None, _W3):
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert got == _torch_ce(z, y, w)
 
-    @trap("Your check accepts a division by the sum of all class weights. Repeat one class in the batch and leave another out, so that the two sums differ clearly, and keep the tolerance tight.")
+    @trap(
+        "Your check accepts a division by the sum of all class weights. Repeat one class in the batch and leave another out, so that the two sums differ clearly, and keep the tolerance tight."
+    )
     def each_class_once(cross_entropy):
         for z, y in ((_SQUARE, np.array([1, 0, 2])), (_FAR, np.array([2, 0, 1])), (np.array([[0.0, 40.0], [0.0, 1.0]]), np.array([0, 1]))):
             for w in (None, _W3[: z.shape[1]]):
                 got = cross_entropy(z, y) if w is None else cross_entropy(z, y, weight=w)
                 assert _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("Finite and positive is a weak property: a wrong mean, ignored weights and a double softmax have it too. Compare with known values.")
+    @trap(
+        "Finite and positive is a weak property: a wrong mean, ignored weights and a double softmax have it too. Compare with known values."
+    )
     def finite_and_positive(cross_entropy):
         for z, y in _CHECKED:
             got = cross_entropy(z, y, weight=_W3)
             assert np.isfinite(got) and got >= 0
 
-    @trap("Your check accepts clipped logits: their losses are finite, and too small. Compare with the known value on a row whose true class lies a thousand or more below the largest logit.")
+    @trap(
+        "Your check accepts clipped logits: their losses are finite, and too small. Compare with the known value on a row whose true class lies a thousand or more below the largest logit."
+    )
     def finite_at_the_extremes(cross_entropy):
         for z, y in _CHECKED:
             for w in (None, _W3):
@@ -3205,39 +3568,51 @@ class TestCrossEntropy:
             losses = -_picked(_log_softmax(z), y)
             assert _ce_close(cross_entropy(z, y, weight=_W3), float((_W3[y] * losses).mean()))
 
-    @trap("Your check accepts an implementation that ignores the weights. Use a batch with targets of several classes, clearly unequal weights and a tight tolerance.")
+    @trap(
+        "Your check accepts an implementation that ignores the weights. Use a batch with targets of several classes, clearly unequal weights and a tight tolerance."
+    )
     def equal_weights(cross_entropy):
         for z, y in _CHECKED:
             assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
             assert _ce_close(cross_entropy(z, y, np.full(3, 2.0)), _torch_ce(z, y))
 
-    @trap("One maximum for the whole batch passes your check. Put rows near +1000 and −1000 into one batch, and compare relative to the expected value: inf is close to nothing.")
+    @trap(
+        "One maximum for the whole batch passes your check. Put rows near +1000 and −1000 into one batch, and compare relative to the expected value: inf is close to nothing."
+    )
     def rows_at_one_height(cross_entropy):
         for z, y in (*_CHECKED[:2], _CHECKED[3], (1000 + _L53, _Y5), (np.array([[0.0, 2000.0, 1.0]]), np.array([0]))):
             for w in (None, _W3):
                 assert _ce_close(cross_entropy(z, y, w), _torch_ce(z, y, w))
 
-    @trap("Your check rejects nearly every right implementation: it has a fault of its own, or asks for what the contract does not promise. Try it on F.cross_entropy.")
+    @trap(
+        "Your check rejects nearly every right implementation: it has a fault of its own, or asks for what the contract does not promise. Try it on F.cross_entropy."
+    )
     def rejects_everything(cross_entropy):
         for z, y in _CHECKED:
             assert _ce_close(cross_entropy(z, y), _torch_ce(z, y))
         raise AssertionError
 
-    @trap("Your check rejects right implementations: they may differ in the last digits and return any kind of float. Compare float(result), with a relative tolerance of about 1e−9.")
+    @trap(
+        "Your check rejects right implementations: they may differ in the last digits and return any kind of float. Compare float(result), with a relative tolerance of about 1e−9."
+    )
     def python_floats_only(cross_entropy):
         for z, y in _CHECKED:
             for w in (None, _W3):
                 got = cross_entropy(z, y, w)
                 assert type(got) is float and _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("Implementations are written for NumPy arrays, and a right one may call methods that a torch tensor does not have. Pass arrays; convert only the expected value.")
+    @trap(
+        "Implementations are written for NumPy arrays, and a right one may call methods that a torch tensor does not have. Pass arrays; convert only the expected value."
+    )
     def passes_tensors(cross_entropy):
         for z, y in _CHECKED:
             for w in (None, _W3):
                 got = cross_entropy(_t(z), _long(y), None if w is None else _t(w))
                 assert _ce_close(got, _torch_ce(z, y, w))
 
-    @trap("One example with moderate logits shows little: its mean is its sum, its weight cancels, nothing overflows. Use batches, unequal weights and rows near ±1000.")
+    @trap(
+        "One example with moderate logits shows little: its mean is its sum, its weight cancels, nothing overflows. Use batches, unequal weights and rows near ±1000."
+    )
     def one_moderate_example(cross_entropy):
         z, y = _L53[3:4], _Y5[3:4]
         for w in (None, _W3):

@@ -42,7 +42,9 @@ explore(
     z=(-12.0, 12.0, 0.5, -3.0),
 )
 ce, squared = demos.logit_gradients(math.log(1e-6))
-reveal(f"{squared:.2g} for squared error, {ce:.6f} for cross-entropy", answer="about −0.000002: hardly anything", key="losses.ce-vs-squared")
+reveal(
+    f"{squared:.2g} for squared error, {ce:.6f} for cross-entropy", answer="about −0.000002: hardly anything", key="losses.ce-vs-squared"
+)
 
 # %% [markdown]
 # **What to see.** Both penalties are 0 at $p=1$. At the other end $(1-p)^2$ cannot exceed 1. As a function of $z$ it lies almost flat there, and its gradient collapses exactly where the model is most wrong. The cross-entropy's tends to $-1$.
@@ -87,6 +89,7 @@ reveal(f"{squared:.2g} for squared error, {ce:.6f} for cross-entropy", answer="a
 #
 # <details><summary>Hint 2</summary>Set the derivative to 0. Squares: the residuals must sum to 0. Absolute values: as many points must lie left as right.</details>
 
+
 # %% exercise="losses.noise-nll" points=3
 def noise_nll(y: np.ndarray, mu: np.ndarray, scale: np.ndarray, kind: str) -> np.ndarray:
     """Negative log density of each element under a Gaussian or a Laplace model."""
@@ -102,6 +105,7 @@ def best_constant(y: np.ndarray, kind: str) -> float:
     ### BEGIN SOLUTION
     return float(np.mean(y) if kind == "gaussian" else np.median(y))
     ### END SOLUTION
+
 
 # %% check="losses.noise-nll"
 y_, mu_, scale_ = np.array([3.0]), np.array([1.0]), np.array([2.0])
@@ -153,6 +157,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>The slope is the error itself, clipped to $[-\delta,\delta]$. And the loss is a mean: what does that do to each element's share?</details>
 
+
 # %% exercise="losses.huber-and-grad" points=3
 def huber(pred: np.ndarray, target: np.ndarray, delta: float = 1.0) -> tuple[float, np.ndarray]:
     """Mean Huber loss and its gradient with respect to `pred`."""
@@ -162,6 +167,7 @@ def huber(pred: np.ndarray, target: np.ndarray, delta: float = 1.0) -> tuple[flo
     loss = np.where(size <= delta, 0.5 * e**2, delta * size - 0.5 * delta**2)
     return float(loss.mean()), np.clip(e, -delta, delta) / e.size
     ### END SOLUTION
+
 
 # %% check="losses.huber-and-grad"
 loss_, grad_ = huber(np.array([0.5, 3.0]), np.zeros(2), delta=2.0)
@@ -193,6 +199,7 @@ assert np.allclose(huber(np.array([[-3.0]]), np.zeros((1, 1)))[1], [[-1.0]]), "a
 #
 # <details><summary>Hint 2</summary>A reduction with keepdims=True has shape (B, 1) and lines up with the rows. Without it, (B,) lines up with the columns, and a square batch does not complain.</details>
 
+
 # %% exercise="scratch.softmax" points=2
 def softmax(z: np.ndarray) -> np.ndarray:
     """Row-wise softmax of logits (B, K)."""
@@ -200,6 +207,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
     e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K)
     return e / e.sum(axis=1, keepdims=True)
     ### END SOLUTION
+
 
 # %% check="scratch.softmax"
 assert np.allclose(softmax(np.array([[0.0, 0.0, 0.0]])), 1 / 3), "equal logits: equal shares"
@@ -241,6 +249,7 @@ print("sigmoid, then log:", -torch.log(p).item(), "   fused:", fused.item())
 #
 # <details><summary>Hint 2</summary>np.log1p(e) is ln(1 + e), accurate also when e is tiny. np.logaddexp(0, u) is softplus as well.</details>
 
+
 # %% exercise="losses.bce-with-logits" points=3
 def bce_with_logits(z: np.ndarray, y: np.ndarray, pos_weight: float = 1.0) -> float:
     """Mean binary cross-entropy from logits; `pos_weight` scales the positive term."""
@@ -251,10 +260,13 @@ def bce_with_logits(z: np.ndarray, y: np.ndarray, pos_weight: float = 1.0) -> fl
     return float((pos_weight * y * positive + (1 - y) * negative).mean())
     ### END SOLUTION
 
+
 # %% check="losses.bce-with-logits"
 z_, y_ = np.array([0.0, 2.0]), np.array([1.0, 0.0])
 assert np.isclose(bce_with_logits(z_, y_), 1.410037, atol=1e-5), "(0.6931 + 2.1269) / 2"
-assert np.isclose(bce_with_logits(z_, y_, pos_weight=3.0), 2.103184, atol=1e-5), "only the first element is positive: (3·0.6931 + 2.1269) / 2"
+assert np.isclose(bce_with_logits(z_, y_, pos_weight=3.0), 2.103184, atol=1e-5), (
+    "only the first element is positive: (3·0.6931 + 2.1269) / 2"
+)
 assert np.isclose(bce_with_logits(np.array([-1e4]), np.array([1.0])), 1e4), "the penalty keeps growing like |z|"
 assert np.isclose(bce_with_logits(np.zeros((2, 3)), np.full((2, 3), 0.3)), math.log(2)), "p = ½ costs ln 2 for any target"
 
@@ -291,6 +303,7 @@ assert np.isclose(bce_with_logits(np.zeros((2, 3)), np.full((2, 3), 0.3)), math.
 #
 # <details><summary>Hint 2</summary>grad = (p − one-hot) / B. Rows sum to 0.</details>
 
+
 # %% exercise="bank.softmax-ce" points=3
 def ce_loss_grad(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean softmax cross-entropy of logits (B, K) and its gradient."""
@@ -302,6 +315,7 @@ def ce_loss_grad(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     grad[rows, y] -= 1
     return float(-log_p[rows, y].mean()), grad / len(y)
     ### END SOLUTION
+
 
 # %% check="bank.softmax-ce"
 loss_, grad_ = ce_loss_grad(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1]))
@@ -327,6 +341,7 @@ assert np.isclose(ce_loss_grad(np.array([[0.0, 2000.0]]), np.array([0]))[0], 200
 #
 # <details><summary>Hint 2</summary>$2(\sigma-y)\,\sigma(1-\sigma)$. Write the sigmoid with $e^{-|z|}$ so that neither sign overflows.</details>
 
+
 # %% exercise="losses.logit-gradients" points=3
 def ce_logit_grad(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Gradient of the mean softmax cross-entropy with respect to the logits (N, C)."""
@@ -346,9 +361,12 @@ def mse_sigmoid_grad(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 2 * (s - y) * e / (1 + e) ** 2  # s(1 − s) = e/(1 + e)²
     ### END SOLUTION
 
+
 # %% check="losses.logit-gradients"
 assert np.allclose(ce_logit_grad(np.zeros((1, 4)), np.array([2])), [[0.25, 0.25, -0.75, 0.25]]), "p − one-hot for one example"
-assert np.allclose(ce_logit_grad(np.zeros((2, 2)), np.array([0, 1])), [[-0.25, 0.25], [0.25, -0.25]]), "mean over two examples: half of p − one-hot"
+assert np.allclose(ce_logit_grad(np.zeros((2, 2)), np.array([0, 1])), [[-0.25, 0.25], [0.25, -0.25]]), (
+    "mean over two examples: half of p − one-hot"
+)
 assert np.allclose(mse_sigmoid_grad(np.array([0.0]), np.array([1.0])), [-0.25]), "2 · (0.5 − 1) · 0.25"
 assert abs(mse_sigmoid_grad(np.array([-20.0]), np.array([1.0]))[0]) < 1e-8, "saturated: the factor s(1 − s) is 2e-9"
 
@@ -394,6 +412,7 @@ reveal(f"{demos.first_loss(100.0):.1f}", answer="above 10", key="losses.init-sca
 #
 # <details><summary>Hint 2</summary>ln C, and the entropy of the priors. Select the positive priors before you take the log.</details>
 
+
 # %% exercise="losses.expected-init-loss" points=2
 def expected_init_loss(priors: np.ndarray) -> tuple[float, float]:
     """Expected first loss with zero logits, and with the log priors as logits."""
@@ -401,6 +420,7 @@ def expected_init_loss(priors: np.ndarray) -> tuple[float, float]:
     p = priors[priors > 0]
     return math.log(len(priors)), float(-(p * np.log(p)).sum())
     ### END SOLUTION
+
 
 # %% check="losses.expected-init-loss"
 zero_, prior_ = expected_init_loss(np.array([0.9, 0.1]))
@@ -433,12 +453,14 @@ for lead in (5.0, 0.1, 1e-6):
 #
 # <details><summary>Hint 2</summary>Translate the bounds of the probability through −ln. The mean over many correct examples has the same bounds.</details>
 
+
 # %% exercise="bank.loss-bounds" points=1
 def loss_bounds(K: int) -> tuple[float, float]:
     """Infimum and supremum of the cross-entropy of a correctly classified example."""
     ### BEGIN SOLUTION
     return 0.0, math.log(K)
     ### END SOLUTION
+
 
 # %% check="bank.loss-bounds"
 low_, high_ = loss_bounds(4)
@@ -475,12 +497,14 @@ assert np.isclose(high_, 1.386294), "with four classes the winner has more than 
 #
 # <details><summary>Hint 2</summary>(1 − ε) · one-hot + ε · uniform. Does the true class get its uniform share?</details>
 
+
 # %% exercise="losses.smooth-targets" points=2
 def smooth_targets(labels: np.ndarray, n_classes: int, eps: float = 0.1) -> np.ndarray:
     """Label-smoothed targets (N, K)."""
     ### BEGIN SOLUTION
     return (1 - eps) * np.eye(n_classes)[labels] + eps / n_classes
     ### END SOLUTION
+
 
 # %% check="losses.smooth-targets"
 t_ = smooth_targets(np.array([2, 0]), 4, eps=0.2)
@@ -535,6 +559,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>−ln p_t = softplus(−u), and 1 − p_t = σ(−u), which is e^(−softplus(u)). Neither needs a subtraction from 1.</details>
 
+
 # %% exercise="losses.sigmoid-focal" points=3
 def sigmoid_focal_loss(z: np.ndarray, y: np.ndarray, gamma: float = 2.0, alpha: float | None = 0.25) -> np.ndarray:
     """Binary focal loss from logits, elementwise."""
@@ -544,6 +569,7 @@ def sigmoid_focal_loss(z: np.ndarray, y: np.ndarray, gamma: float = 2.0, alpha: 
     loss = np.exp(-gamma * np.logaddexp(0, u)) * ce  # (1 − p_t)^γ · CE
     return loss if alpha is None else np.where(y == 1, alpha, 1 - alpha) * loss
     ### END SOLUTION
+
 
 # %% check="losses.sigmoid-focal"
 z_, y_ = np.array([2.0, 2.0]), np.array([1.0, 0.0])
@@ -588,6 +614,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>The two terms need different inputs: cross-entropy wants the logits, Dice wants probabilities.</details>
 
+
 # %% exercise="losses.soft-dice-ce" points=3
 def soft_dice_loss(probs: np.ndarray, masks: np.ndarray, smooth: float = 1.0) -> float:
     """Mean over samples of 1 − soft Dice, arrays (N, H, W)."""
@@ -605,6 +632,7 @@ def dice_bce_loss(logits: np.ndarray, masks: np.ndarray, smooth: float = 1.0) ->
     probs = np.exp(-np.logaddexp(0, -logits))
     return float(bce) + soft_dice_loss(probs, masks, smooth)
     ### END SOLUTION
+
 
 # %% check="losses.soft-dice-ce"
 half_, mask_ = np.full((1, 1, 2), 0.5), np.array([[[1.0, 0.0]]])
@@ -629,7 +657,9 @@ student_ = torch.tensor([[1.0, -0.5, 0.2]], requires_grad=True)
 p_soft = torch.tensor([[0.7, 0.2, 0.1]])
 ce_, kl_ = F.cross_entropy(student_, p_soft), F.kl_div(F.log_softmax(student_, 1), p_soft, reduction="batchmean")
 (g_ce,), (g_kl,) = torch.autograd.grad(ce_, student_, retain_graph=True), torch.autograd.grad(kl_, student_)
-print(f"CE {ce_:.4f}  KL {kl_:.4f}  difference {ce_ - kl_:.4f} = H(p) {torch.special.entr(p_soft).sum():.4f}   largest gap of the gradients {(g_ce - g_kl).abs().max():.0e}")
+print(
+    f"CE {ce_:.4f}  KL {kl_:.4f}  difference {ce_ - kl_:.4f} = H(p) {torch.special.entr(p_soft).sum():.4f}   largest gap of the gradients {(g_ce - g_kl).abs().max():.0e}"
+)
 
 # %% [markdown]
 # ### Exercise bank.kl · difficulty 2 of 5 · 10 min · 2 points
@@ -646,6 +676,7 @@ print(f"CE {ce_:.4f}  KL {kl_:.4f}  difference {ce_ - kl_:.4f} = H(p) {torch.spe
 #
 # <details><summary>Hint 2</summary>Single terms may be negative; their sum is not. Bits = nats / ln 2.</details>
 
+
 # %% exercise="bank.kl" points=2
 def kl_divergence(p: np.ndarray, q: np.ndarray, base: float = math.e) -> float:
     """KL(p‖q) in units of `base`; inf where q rules out what p allows."""
@@ -656,6 +687,7 @@ def kl_divergence(p: np.ndarray, q: np.ndarray, base: float = math.e) -> float:
         return math.inf
     return float((p * np.log(p / q)).sum() / math.log(base))
     ### END SOLUTION
+
 
 # %% check="bank.kl"
 p_, q_ = np.array([0.5, 0.5]), np.array([0.8, 0.2])
@@ -701,6 +733,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>reduction="batchmean"; T**2 in front; teacher.detach().</details>
 
+
 # %% exercise="losses.kl-distillation" points=4
 def kl_div(p: np.ndarray, q: np.ndarray) -> float:
     """KL(p‖q) in nats."""
@@ -722,6 +755,7 @@ def distillation_loss(
     soft = F.kl_div(F.log_softmax(student / T, dim=1), target, reduction="batchmean")
     return alpha * hard + (1 - alpha) * T**2 * soft
     ### END SOLUTION
+
 
 # %% check="losses.kl-distillation"
 assert np.isclose(kl_div(np.array([0.5, 0.5]), np.array([0.8, 0.2])), 0.223144, atol=1e-5), "KL([.5, .5] ‖ [.8, .2]) = 0.2231"
@@ -770,6 +804,7 @@ print("InfoNCE gradient at tau 0.1:", [f"{g:.0e}" for g in z_.grad.tolist()])
 #
 # <details><summary>Hint 2</summary>From there it is cross-entropy from logits, with labels 0, 1, …, N−1 and the shift by the row maximum.</details>
 
+
 # %% exercise="losses.triplet-infonce" points=3
 def triplet_loss(a: np.ndarray, p: np.ndarray, n: np.ndarray, margin: float = 1.0) -> float:
     """Mean hinge of d(a, p) − d(a, n) + margin over rows (N, D)."""
@@ -787,6 +822,7 @@ def info_nce(z1: np.ndarray, z2: np.ndarray, tau: float = 0.1) -> float:
     logits = unit1 @ unit2.T / tau  # (N, N)
     return float((np.logaddexp.reduce(logits, axis=1) - np.diag(logits)).mean())
     ### END SOLUTION
+
 
 # %% check="losses.triplet-infonce"
 a_, p_, n_ = np.zeros((2, 2)), np.array([[3.0, 4.0], [0.0, 1.0]]), np.array([[0.0, 5.5], [0.0, 9.0]])
@@ -848,6 +884,7 @@ print("after clipping:", w_.grad.tolist())
 #
 # <details><summary>Hint 2</summary>With weights, each example votes with the weight of its own class: weight[targets]. The votes are divided by their sum.</details>
 
+
 # %% exercise="losses.ce-with-logits" points=3
 def cross_entropy(logits: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Mean cross-entropy of logits (N, C), weighted by class if `weight` is given."""
@@ -859,11 +896,13 @@ def cross_entropy(logits: np.ndarray, targets: np.ndarray, weight: np.ndarray | 
     return float((w * losses).sum() / w.sum())
     ### END SOLUTION
 
+
 # %% broken="losses.ce-with-logits"
 def cross_entropy(logits: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Mean cross-entropy of logits (N, C), weighted by class if `weight` is given."""
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return float(-np.log(p[np.arange(len(targets)), targets]).mean())
+
 
 # %% check="losses.ce-with-logits"
 l_, t_ = np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([0, 1])
@@ -889,6 +928,7 @@ assert np.isclose(cross_entropy(far_, np.array([2, 0, 0])), 1000.135869, atol=1e
 #
 # <details><summary>Hint 2</summary>Move the softmax from one method to the other. Which dimension holds the classes?</details>
 
+
 # %% exercise="losses.debug-double-softmax" points=3
 class Net(nn.Module):
     """Two-layer classifier: forward gives logits, predict_proba gives probabilities."""
@@ -903,7 +943,9 @@ class Net(nn.Module):
 
     def predict_proba(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(self(x), dim=1)
+
     ### END SOLUTION
+
 
 # %% broken="losses.debug-double-softmax"
 class Net(nn.Module):
@@ -918,6 +960,7 @@ class Net(nn.Module):
 
     def predict_proba(self, x: torch.Tensor) -> torch.Tensor:
         return self(x)
+
 
 # %% check="losses.debug-double-softmax"
 torch.manual_seed(0)
@@ -948,9 +991,11 @@ assert p_.max(dim=1).values.min() > 0.8, "probabilities squeezed together: is th
 #
 # <details><summary>Hint 2</summary>torch computes the expected values for you. Compare with a tolerance that is relative to the expected value, not to the result: inf is close to nothing.</details>
 
+
 # %% exercise="losses.test-cross-entropy" points=4
 def check_cross_entropy(cross_entropy: Callable) -> None:
     """Raise AssertionError if `cross_entropy(logits, targets, weight=None)` is wrong."""
+
     ### BEGIN SOLUTION
     def expected(z, y, w=None):
         z, y = torch.tensor(z, dtype=torch.float64), torch.tensor(y)
@@ -965,6 +1010,7 @@ def check_cross_entropy(cross_entropy: Callable) -> None:
             wanted = expected(z, y, w)
             assert abs(got - wanted) <= 1e-9 * (1 + wanted), f"{got} instead of {wanted} for weight {w}"
     ### END SOLUTION
+
 
 # %% check="losses.test-cross-entropy"
 right_ = lambda logits, targets, weight=None: F.cross_entropy(

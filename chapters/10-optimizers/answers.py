@@ -95,7 +95,9 @@ class SgdMomentum:
         ],
     }
 
-    @trap("This buffer is an average, mu·b + (1 − mu)·g. torch sums: b ← mu·b + g, so its steps are up to 1/(1 − mu) times longer. Drop the factor (1 − mu).")
+    @trap(
+        "This buffer is an average, mu·b + (1 − mu)·g. torch sums: b ← mu·b + g, so its steps are up to 1/(1 − mu) times longer. Drop the factor (1 − mu)."
+    )
     def averaging_buffer(w, g, buf, lr, mu=0.0, nesterov=False):
         b = (1 - mu) * g if buf is None else mu * buf + (1 - mu) * g
         return w - lr * (g + mu * b if nesterov else b), b
@@ -105,7 +107,9 @@ class SgdMomentum:
         b = g.copy() if buf is None else mu * buf + (1 - mu) * g
         return w - lr * (g + mu * b if nesterov else b), b
 
-    @trap("The learning rate sits inside the buffer, so old gradients keep the rate they came with, and a schedule acts late. Store gradients; multiply by lr only when you step.")
+    @trap(
+        "The learning rate sits inside the buffer, so old gradients keep the rate they came with, and a schedule acts late. Store gradients; multiply by lr only when you step."
+    )
     def rate_in_the_buffer(w, g, buf, lr, mu=0.0, nesterov=False):
         b = lr * g if buf is None else mu * buf + lr * g
         return w - (lr * g + mu * b if nesterov else b), b
@@ -120,7 +124,9 @@ class SgdMomentum:
         b = np.zeros_like(g) if buf is None else mu * buf + g
         return w - lr * (g + mu * b if nesterov else b), b
 
-    @trap("This velocity, mu·v − lr·g, has the learning rate inside (and a minus), so old gradients keep the rate they came with. Store plain gradients, b ← mu·b + g; multiply by lr only when you step.")
+    @trap(
+        "This velocity, mu·v − lr·g, has the learning rate inside (and a minus), so old gradients keep the rate they came with. Store plain gradients, b ← mu·b + g; multiply by lr only when you step."
+    )
     def velocity(w, g, buf, lr, mu=0.0, nesterov=False):
         b = -lr * g if buf is None else mu * buf - lr * g
         return w + (mu * b - lr * g if nesterov else b), b
@@ -135,7 +141,9 @@ class SgdMomentum:
         b = g.copy() if buf is None else mu * buf + g
         return w - lr * (mu * b if nesterov else b), b
 
-    @trap("With nesterov=True you still make plain momentum steps: the flag is ignored, or g + mu·b uses the buffer from before its update (which is the same thing). Update b first, then step along g + mu·b.")
+    @trap(
+        "With nesterov=True you still make plain momentum steps: the flag is ignored, or g + mu·b uses the buffer from before its update (which is the same thing). Update b first, then step along g + mu·b."
+    )
     def nesterov_ignored(w, g, buf, lr, mu=0.0, nesterov=False):
         b = g.copy() if buf is None else mu * buf + g
         return w - lr * b, b
@@ -313,8 +321,13 @@ class AdagradRmsprop:
             ],
             probe=_run_rmsprop,
         ),
-        "tiny gradients, Adagrad": group([_run(scales=_WIDE, shapes=((4,), (2, 3)), lr=0.1), call(normal((4,)), _gradients(6, (4,), 1e-7), lr=0.1)], probe=_run_adagrad),
-        "tiny gradients, RMSprop": group([_run(scales=_WIDE, shapes=((4,), (2, 3)), lr=0.1, alpha=0.9), call(normal((4,)), _gradients(6, (4,), 1e-7), lr=0.1)], probe=_run_rmsprop),
+        "tiny gradients, Adagrad": group(
+            [_run(scales=_WIDE, shapes=((4,), (2, 3)), lr=0.1), call(normal((4,)), _gradients(6, (4,), 1e-7), lr=0.1)], probe=_run_adagrad
+        ),
+        "tiny gradients, RMSprop": group(
+            [_run(scales=_WIDE, shapes=((4,), (2, 3)), lr=0.1, alpha=0.9), call(normal((4,)), _gradients(6, (4,), 1e-7), lr=0.1)],
+            probe=_run_rmsprop,
+        ),
     }
 
     (eps_in_the_root, eps_in_the_root_of_adagrad, eps_in_the_root_of_rmsprop) = _either(
@@ -367,7 +380,9 @@ class AdagradRmsprop:
             v = alpha * v + (1 - alpha) * (g - g.mean()) ** 2
             return w - lr * g / (np.sqrt(v) + eps), v
 
-    @trap("Your RMSprop adds up without forgetting, so its rate dies as in Adagrad. The moving average alpha·v + (1 − alpha)·g² is the whole repair.")
+    @trap(
+        "Your RMSprop adds up without forgetting, so its rate dies as in Adagrad. The moving average alpha·v + (1 − alpha)·g² is the whole repair."
+    )
     class rmsprop_sums:
         adagrad_step = _adagrad
 
@@ -375,7 +390,9 @@ class AdagradRmsprop:
             v = v + g**2
             return w - lr * g / (np.sqrt(v) + eps), v
 
-    @trap("You divide by the root of a sum that levels off 1/(1 − alpha) times too high. Weight the new square by 1 − alpha, and do not divide that out again: RMSprop has no bias correction.")
+    @trap(
+        "You divide by the root of a sum that levels off 1/(1 − alpha) times too high. Weight the new square by 1 − alpha, and do not divide that out again: RMSprop has no bias correction."
+    )
     class rmsprop_weight_missing:
         adagrad_step = _adagrad
 
@@ -394,7 +411,9 @@ class AdagradRmsprop:
             v = (1 - alpha) * v + alpha * g**2
             return w - lr * g / (np.sqrt(v) + eps), v
 
-    alpha_fixed = trap("alpha is always 0.99: use the argument.")(_both(rms=lambda w, g, v, lr, alpha=0.99, eps=1e-8: _rmsprop(w, g, v, lr, 0.99, eps)))
+    alpha_fixed = trap("alpha is always 0.99: use the argument.")(
+        _both(rms=lambda w, g, v, lr, alpha=0.99, eps=1e-8: _rmsprop(w, g, v, lr, 0.99, eps))
+    )
 
     @trap("This corrects v for its start at 0, as Adam does. RMSprop as asked here has no correction: the first steps are long.")
     class rmsprop_first_square_in_full:
@@ -575,12 +594,17 @@ class AdamStep:
         "given state": group(
             [
                 call(normal((3,)), normal((3,), 1, 1), normal((3,), 1, 2), normal((3,), 1, 3) ** 2, 700, lr=0.3),
-                call(normal((2, 2)), normal((2, 2), 1, 4), normal((2, 2), 1, 5), normal((2, 2), 1, 6) ** 2, 5, lr=0.2, beta1=0.7, beta2=0.9),
+                call(
+                    normal((2, 2)), normal((2, 2), 1, 4), normal((2, 2), 1, 5), normal((2, 2), 1, 6) ** 2, 5, lr=0.2, beta1=0.7, beta2=0.9
+                ),
                 call(normal((1,)), normal((1,), 1, 7), normal((1,), 1, 8), normal((1,), 1, 9) ** 2, 40),
             ],
             probe=_late_adam,
         ),
-        "other betas": [_with_betas(_run(steps=(1, 6), lr=0.1)), call(normal((3,)), _gradients(30, (3,), seed=1), lr=0.1, beta1=0.8, beta2=0.98, eps=0.01)],
+        "other betas": [
+            _with_betas(_run(steps=(1, 6), lr=0.1)),
+            call(normal((3,)), _gradients(30, (3,), seed=1), lr=0.1, beta1=0.8, beta2=0.98, eps=0.01),
+        ],
         "tiny gradients": [
             _run(scales=_SPREAD, shapes=((4,), (2, 3)), lr=0.1),
             call(normal((4,)), _gradients(10, (4,), np.array([1e-9, 1e-6, 0.0, 1e3])), lr=0.1),
@@ -588,7 +612,9 @@ class AdamStep:
         ],
     }
 
-    @trap("m and v start at 0 and are too small at first. sqrt(v) is too small by more than m, so without correction the first step is 3.16 times too long. Divide m by 1 − beta1^t and v by 1 − beta2^t.")
+    @trap(
+        "m and v start at 0 and are too small at first. sqrt(v) is too small by more than m, so without correction the first step is 3.16 times too long. Divide m by 1 − beta1^t and v by 1 − beta2^t."
+    )
     def no_bias_correction(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         return _adam_uncorrected(w, g, m, v, t, lr, beta1, beta2, eps)
 
@@ -618,11 +644,15 @@ class AdamStep:
     def eps_in_the_root(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         return _adam_eps_in_root(w, g, m, v, t, lr, beta1, beta2, eps)
 
-    @trap("You added eps to the root of the uncorrected v. With tiny gradients that makes eps larger than asked, 31.6 times at the first step. Correct v, take the root, then add eps.")
+    @trap(
+        "You added eps to the root of the uncorrected v. With tiny gradients that makes eps larger than asked, 31.6 times at the first step. Correct v, take the root, then add eps."
+    )
     def eps_before_the_correction(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         return _adam_eps_corrected(w, g, m, v, t, lr, beta1, beta2, eps)
 
-    @trap("You return the corrected moments, so the next step corrects what was corrected already. Correct a copy; the running averages stay raw.")
+    @trap(
+        "You return the corrected moments, so the next step corrects what was corrected already. Correct a copy; the running averages stay raw."
+    )
     def corrected_moments_stored(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         return _adam_stores_corrected(w, g, m, v, t, lr, beta1, beta2, eps)
 
@@ -810,11 +840,15 @@ def _search_of_outside(last):
     return search
 
 
-@exercise("optimizers.bias-ratio", names="bias_ratio steps_until", covers=["optimizers.q.bias-correction", "optimizers.adam-bias-correction"])
+@exercise(
+    "optimizers.bias-ratio", names="bias_ratio steps_until", covers=["optimizers.q.bias-correction", "optimizers.adam-bias-correction"]
+)
 class BiasRatio:
     class reference:
         def bias_ratio(t, beta1=0.9, beta2=0.999):
-            return -math.expm1(t * math.log(beta1) if beta1 else -math.inf) / math.sqrt(-math.expm1(t * math.log(beta2) if beta2 else -math.inf))
+            return -math.expm1(t * math.log(beta1) if beta1 else -math.inf) / math.sqrt(
+                -math.expm1(t * math.log(beta2) if beta2 else -math.inf)
+            )
 
         def steps_until(beta1, beta2, tol):
             return _until(_ratio, beta1, beta2, tol)
@@ -822,11 +856,27 @@ class BiasRatio:
     cases = {
         "ratio": group([call(t) for t in (1, 5, 10, 12, 200, 500, 1000, 3000)] + [call(st.integers(2, 400))], probe=_only_ratio),
         "other betas": group(
-            [call(st.integers(1, 60), beta1=st.sampled_from([0.0, 0.5, 0.8, 0.95]), beta2=st.sampled_from([0.9, 0.95, 0.98])), call(3, beta1=0.5), call(3, beta2=0.5)], probe=_only_ratio
+            [
+                call(st.integers(1, 60), beta1=st.sampled_from([0.0, 0.5, 0.8, 0.95]), beta2=st.sampled_from([0.9, 0.95, 0.98])),
+                call(3, beta1=0.5),
+                call(3, beta2=0.5),
+            ],
+            probe=_only_ratio,
         ),
-        "steps": group([call(*a) for a in [(0.9, 0.999, 0.05), (0.9, 0.98, 0.05), (0.9, 0.999, 0.02), (0.5, 0.99, 0.3), (0.0, 0.9, 0.1)]], probe=_only_steps),
-        "passing through": group([call(*a) for a in [(0.9, 0.95, 0.05), (0.9, 0.96, 0.03), (0.95, 0.98, 0.1), (0.9, 0.93, 0.01)]], probe=_only_steps),
-        "from below": group([call(*a) for a in [(0.9, 0.9, 0.05), (0.99, 0.9, 0.05), (0.95, 0.5, 0.02), (0.9, 0.95, 0.6), (0.5, 0.0, 0.1), (0.0, 0.0, 0.05)]], probe=_only_steps),
+        "steps": group(
+            [call(*a) for a in [(0.9, 0.999, 0.05), (0.9, 0.98, 0.05), (0.9, 0.999, 0.02), (0.5, 0.99, 0.3), (0.0, 0.9, 0.1)]],
+            probe=_only_steps,
+        ),
+        "passing through": group(
+            [call(*a) for a in [(0.9, 0.95, 0.05), (0.9, 0.96, 0.03), (0.95, 0.98, 0.1), (0.9, 0.93, 0.01)]], probe=_only_steps
+        ),
+        "from below": group(
+            [
+                call(*a)
+                for a in [(0.9, 0.9, 0.05), (0.99, 0.9, 0.05), (0.95, 0.5, 0.02), (0.9, 0.95, 0.6), (0.5, 0.0, 0.1), (0.0, 0.0, 0.05)]
+            ],
+            probe=_only_steps,
+        ),
     }
 
     @trap("v enters through its square root: the step is m/sqrt(v), so the ratio divides by sqrt(1 − beta2^t).")
@@ -845,7 +895,9 @@ class BiasRatio:
         def steps_until(beta1, beta2, tol):
             return _until(lambda t, a, b: math.sqrt(1 - b**t) / (1 - a**t), beta1, beta2, tol)
 
-    @trap("You return the first t inside the band. The ratio may pass through 1 on its way up and leave the band again: ask from when on it STAYS.")
+    @trap(
+        "You return the first t inside the band. The ratio may pass through 1 on its way up and leave the band again: ask from when on it STAYS."
+    )
     class first_time_inside:
         bias_ratio = _ratio
 
@@ -897,7 +949,9 @@ class BiasRatio:
         def steps_until(beta1, beta2, tol):
             return _until(lambda t, a, b: _ratio(t), beta1, beta2, tol)
 
-    @trap("The bias of m is missing in steps_until: 1/sqrt(1 − beta2^t) is the ratio of a late step only. Use the whole ratio; m matters as long as v does where the betas are close.")
+    @trap(
+        "The bias of m is missing in steps_until: 1/sqrt(1 − beta2^t) is the ratio of a late step only. Use the whole ratio; m matters as long as v does where the betas are close."
+    )
     class only_v_in_steps:
         bias_ratio = _ratio
 
@@ -913,11 +967,17 @@ class BiasRatio:
             return _until(lambda t, a, b: _ratio(t + 1, a, b), beta1, beta2, tol)
 
     horizon_of_999, horizon_of_1000 = (
-        trap("You look at the first thousand steps only. With the default betas the ratio leaves the band later than that; the task gives 5000 as the limit.")(_search_up_to(horizon)) for horizon in (1000, 1001)
+        trap(
+            "You look at the first thousand steps only. With the default betas the ratio leaves the band later than that; the task gives 5000 as the limit."
+        )(_search_up_to(horizon))
+        for horizon in (1000, 1001)
     )
 
     empty_list, empty_maximum = (
-        trap("Where the ratio is inside the band from the start, your list of steps outside is empty, and you take an entry of it all the same. The answer is 1 then.")(_search_of_outside(last)) for last in (lambda t: t[-1], max)
+        trap(
+            "Where the ratio is inside the band from the start, your list of steps outside is empty, and you take an entry of it all the same. The answer is 1 then."
+        )(_search_of_outside(last))
+        for last in (lambda t: t[-1], max)
     )
 
     @right("simulated")
@@ -983,9 +1043,27 @@ class WarmupCosine:
     reference = _warmup_cosine
 
     cases = {
-        "warmup": [_schedule_call("ramp", False), call(0, 100, 10, 1.0), call(1, 100, 10, 1.0), call(10, 100, 10, 1.0), call(4, 50, 50, 0.1, 0.02), call(3, 100, 10, 0.5, 0.05)],
-        "cosine": [_schedule_call("cosine", False), call(11, 100, 10, 1.0), call(55, 100, 10, 1.0), call(99, 100, 10, 1.0), call(100, 100, 10, 1.0)],
-        "floor": [_schedule_call("cosine", True), call(30, 200, 20, 0.5, 0.05), call(150, 200, 20, 0.5, 0.05), call(200, 200, 20, 0.5, 0.05)],
+        "warmup": [
+            _schedule_call("ramp", False),
+            call(0, 100, 10, 1.0),
+            call(1, 100, 10, 1.0),
+            call(10, 100, 10, 1.0),
+            call(4, 50, 50, 0.1, 0.02),
+            call(3, 100, 10, 0.5, 0.05),
+        ],
+        "cosine": [
+            _schedule_call("cosine", False),
+            call(11, 100, 10, 1.0),
+            call(55, 100, 10, 1.0),
+            call(99, 100, 10, 1.0),
+            call(100, 100, 10, 1.0),
+        ],
+        "floor": [
+            _schedule_call("cosine", True),
+            call(30, 200, 20, 0.5, 0.05),
+            call(150, 200, 20, 0.5, 0.05),
+            call(200, 200, 20, 0.5, 0.05),
+        ],
         "edges": [
             _schedule_call("beyond", True),
             call(0, 1000, 0, 0.3, 3e-2),
@@ -997,10 +1075,15 @@ class WarmupCosine:
             call(51, 50, 50, 0.1, 0.02),
             call(120, 50, 50, 0.1, 0.02),
         ],
-        "nothing but a ramp": group([call(50, 50, 50, 0.1, 0.02), call(49, 50, 50, 0.1, 0.02), call(1, 1, 1, 0.3, 0.02), call(51, 50, 50, 0.1, 0.02)], accept=_judge_ramp_only),
+        "nothing but a ramp": group(
+            [call(50, 50, 50, 0.1, 0.02), call(49, 50, 50, 0.1, 0.02), call(1, 1, 1, 0.3, 0.02), call(51, 50, 50, 0.1, 0.02)],
+            accept=_judge_ramp_only,
+        ),
     }
 
-    @trap("You divide by total: the decay then has more room than steps, and the rate never reaches the floor. It lasts total − warmup steps.")
+    @trap(
+        "You divide by total: the decay then has more room than steps, and the rate never reaches the floor. It lasts total − warmup steps."
+    )
     def divides_by_total(step, total, warmup, peak, min_lr=0.0):
         if step < warmup:
             return peak * step / warmup
@@ -1008,7 +1091,9 @@ class WarmupCosine:
             return min_lr
         return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / total))
 
-    @trap("The cosine starts at step 0 instead of where the warmup ends, so the rate jumps down there. Subtract warmup from step and from total.")
+    @trap(
+        "The cosine starts at step 0 instead of where the warmup ends, so the rate jumps down there. Subtract warmup from step and from total."
+    )
     def no_offset(step, total, warmup, peak, min_lr=0.0):
         if step < warmup:
             return peak * step / warmup
@@ -1026,7 +1111,9 @@ class WarmupCosine:
     def floor_ignored(step, total, warmup, peak, min_lr=0.0):
         return _warmup_cosine(step, total, warmup, peak, 0.0)
 
-    @trap("cos(πx/2) is a quarter wave: it ends with a steep slope, above the curve asked for. Take half a wave, ½(1 + cos πx): flat at both ends.")
+    @trap(
+        "cos(πx/2) is a quarter wave: it ends with a steep slope, above the curve asked for. Take half a wave, ½(1 + cos πx): flat at both ends."
+    )
     def quarter_wave(step, total, warmup, peak, min_lr=0.0):
         if step < warmup:
             return peak * step / warmup
@@ -1047,7 +1134,9 @@ class WarmupCosine:
             return peak * ramp
         return _warmup_cosine(step, total, warmup, peak, min_lr)
 
-    @trap("With warmup = total the decay has no steps, and at step total you divide by total − warmup = 0. Treat that step before you divide.")
+    @trap(
+        "With warmup = total the decay has no steps, and at step total you divide by total − warmup = 0. Treat that step before you divide."
+    )
     def no_decay_crashes(step, total, warmup, peak, min_lr=0.0):
         if step < warmup:
             return peak * step / warmup
@@ -1055,7 +1144,9 @@ class WarmupCosine:
             return min_lr
         return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
-    @trap("This decays to 0 and cuts the curve off at min_lr: too low before, kinked where it meets the floor. The floor stretches the whole curve.")
+    @trap(
+        "This decays to 0 and cuts the curve off at min_lr: too low before, kinked where it meets the floor. The floor stretches the whole curve."
+    )
     def floor_cuts(step, total, warmup, peak, min_lr=0.0):
         if step < warmup:
             return peak * step / warmup
@@ -1114,7 +1205,9 @@ class WarmupCosine:
         warmup = max(warmup, 1)
         return peak if step == warmup == total else _warmup_cosine(step, total, warmup, peak, min_lr)
 
-    @trap("With warmup = total your rate stays at the peak beyond total. The peak may stand at step total itself; after it the rate is min_lr.")
+    @trap(
+        "With warmup = total your rate stays at the peak beyond total. The peak may stand at step total itself; after it the rate is min_lr."
+    )
     def peak_beyond_the_ramp(step, total, warmup, peak, min_lr=0.0):
         return peak if step >= warmup == total else _warmup_cosine(step, total, warmup, peak, min_lr)
 
@@ -1151,7 +1244,13 @@ def _prompt_call(draw, part):
     total = draw(st.sampled_from([100, 57, 200]))
     warm = draw(st.sampled_from([10, 7, 20]))
     first, last = {"ramp": (0, warm), "cosine": (warm + 1, total), "beyond": (total + 1, 3 * total)}[part]
-    return call(draw(st.integers(first, last)), warm, total, draw(st.sampled_from([1.0, 0.5])), **({} if part == "ramp" else {"lr_min": draw(st.sampled_from([0.0, 0.1, 0.02]))}))
+    return call(
+        draw(st.integers(first, last)),
+        warm,
+        total,
+        draw(st.sampled_from([1.0, 0.5])),
+        **({} if part == "ramp" else {"lr_min": draw(st.sampled_from([0.0, 0.1, 0.02]))}),
+    )
 
 
 @exercise("thirty.warmup-cosine", names="lr_at", covers=["thirty.tq09", "thirty.t-schedules", "optimizers.warmup"])
@@ -1159,9 +1258,28 @@ class PromptWarmup:
     reference = _prompt_warmup
 
     cases = {
-        "warmup": [_prompt_call("ramp"), call(0, 5, 40, 0.1), call(4, 5, 40, 0.1), call(5, 5, 40, 0.1), call(2, 5, 40, 0.3, 0.1), call(0, 1, 40, 0.1)],
-        "cosine": [_prompt_call("cosine"), call(20, 5, 40, 0.4), call(6, 5, 40, 0.4, 0.1), call(40, 5, 40, 0.4, 0.1), call(39, 5, 40, 0.4, 0.1)],
-        "edges": [_prompt_call("beyond"), call(0, 0, 10, 0.4, 0.1), call(1, 0, 10, 0.4, 0.1), call(45, 5, 40, 0.4), call(60, 5, 40, 0.4, 0.1)],
+        "warmup": [
+            _prompt_call("ramp"),
+            call(0, 5, 40, 0.1),
+            call(4, 5, 40, 0.1),
+            call(5, 5, 40, 0.1),
+            call(2, 5, 40, 0.3, 0.1),
+            call(0, 1, 40, 0.1),
+        ],
+        "cosine": [
+            _prompt_call("cosine"),
+            call(20, 5, 40, 0.4),
+            call(6, 5, 40, 0.4, 0.1),
+            call(40, 5, 40, 0.4, 0.1),
+            call(39, 5, 40, 0.4, 0.1),
+        ],
+        "edges": [
+            _prompt_call("beyond"),
+            call(0, 0, 10, 0.4, 0.1),
+            call(1, 0, 10, 0.4, 0.1),
+            call(45, 5, 40, 0.4),
+            call(60, 5, 40, 0.4, 0.1),
+        ],
     }
 
     @trap("step/warm makes the first update with a rate of 0: it does nothing. Here the ramp is (step + 1)/warm.")
@@ -1249,7 +1367,9 @@ class PromptWarmup:
             return lr_max * (step + 1) / warm
         return lr_max + (lr_min - lr_max) * min(1, (step - warm) / (total - warm))
 
-    @trap("Your ramp is one step too long: at step warm it gives lr_max·(warm + 1)/warm, above the maximum. The ramp is for step < warm only.")
+    @trap(
+        "Your ramp is one step too long: at step warm it gives lr_max·(warm + 1)/warm, above the maximum. The ramp is for step < warm only."
+    )
     def ramp_one_step_too_long(step, warm, total, lr_max, lr_min=0.0):
         return lr_max * (step + 1) / warm if warm and step <= warm else _prompt_warmup(step, warm, total, lr_max, lr_min)
 
@@ -1337,7 +1457,13 @@ def _with_cycle(function):
     return both
 
 
-@exercise("optimizers.step-onecycle", names="step_decay one_cycle", covers=["optimizers.step-decay", "optimizers.one-cycle", "thirty.t-schedules"], rtol=1e-8, atol=1e-13)
+@exercise(
+    "optimizers.step-onecycle",
+    names="step_decay one_cycle",
+    covers=["optimizers.step-decay", "optimizers.one-cycle", "thirty.t-schedules"],
+    rtol=1e-8,
+    atol=1e-13,
+)
 class StepOneCycle:
     class reference:
         def step_decay(step, base, milestones, gamma=0.1):
@@ -1345,18 +1471,39 @@ class StepOneCycle:
             return base * _torch_rates(make, step + 1)[step]
 
         def one_cycle(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
-            make = lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr, total_steps=total, pct_start=pct, div_factor=div, final_div_factor=final_div, cycle_momentum=False)
+            make = lambda o: torch.optim.lr_scheduler.OneCycleLR(
+                o, max_lr, total_steps=total, pct_start=pct, div_factor=div, final_div_factor=final_div, cycle_momentum=False
+            )
             return _torch_rates(make, total)[step]
 
     cases = {
         "milestones": group(
-            [call(st.integers(0, 12), st.sampled_from([1.0, 0.3]), st.sampled_from([[3, 7], [2, 5, 9], [4]]), gamma=st.sampled_from([0.1, 0.5]))]
+            [
+                call(
+                    st.integers(0, 12),
+                    st.sampled_from([1.0, 0.3]),
+                    st.sampled_from([[3, 7], [2, 5, 9], [4]]),
+                    gamma=st.sampled_from([0.1, 0.5]),
+                )
+            ]
             + [call(s, 0.4, [3, 7]) for s in (0, 2, 3, 4, 6, 7, 8)]
             + [call(8, 0.3, []), call(5, 1.0, [5], gamma=0.2), call(0, 1.0, [])],
             probe=_only_decay,
         ),
-        "rise": group([_cycle_call("rise"), call(0, 100, 1.0), call(29, 100, 1.0), call(28, 100, 1.0), call(24, 57, 0.5, pct=0.45)], probe=_only_cycle),
-        "fall": group([_cycle_call("fall"), call(30, 100, 1.0), call(60, 100, 1.0), call(99, 100, 1.0), call(98, 100, 1.0), call(25, 57, 0.5, pct=0.45)], probe=_only_cycle),
+        "rise": group(
+            [_cycle_call("rise"), call(0, 100, 1.0), call(29, 100, 1.0), call(28, 100, 1.0), call(24, 57, 0.5, pct=0.45)], probe=_only_cycle
+        ),
+        "fall": group(
+            [
+                _cycle_call("fall"),
+                call(30, 100, 1.0),
+                call(60, 100, 1.0),
+                call(99, 100, 1.0),
+                call(98, 100, 1.0),
+                call(25, 57, 0.5, pct=0.45),
+            ],
+            probe=_only_cycle,
+        ),
         "settings": group(
             [
                 _cycle_call("rise", div=st.sampled_from([10.0, 4.0]), final_div=st.sampled_from([100.0, 5.0])),
@@ -1447,24 +1594,50 @@ class StepOneCycle:
     def _back_to_the_start(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4):
         return _cycle(step, total, max_lr, pct, div, 1.0)
 
-    period = trap("You use the first milestone as a period: that is StepLR. Here the drops are at the listed steps only: count the milestones that are ≤ step.")(_with_decay(_period))
-    gamma_times_count = trap("You multiply gamma by the number of milestones. Each milestone multiplies the rate: gamma to the power of their number.")(_with_decay(_gamma_times_count))
+    period = trap(
+        "You use the first milestone as a period: that is StepLR. Here the drops are at the listed steps only: count the milestones that are ≤ step."
+    )(_with_decay(_period))
+    gamma_times_count = trap(
+        "You multiply gamma by the number of milestones. Each milestone multiplies the rate: gamma to the power of their number."
+    )(_with_decay(_gamma_times_count))
     ends_at_zero = trap("Your fall ends at 0. It ends at the start rate divided by final_div: small, and not 0.")(_with_cycle(_to_zero))
-    back_to_the_start = trap("Your fall ends at the start rate: final_div is missing. The last rate is max_lr/div/final_div.")(_with_cycle(_back_to_the_start))
-    peak_rounded_to_nearest = trap("You round the peak to a whole step. It stays at pct·total − 1, e.g. 24.65, also between two steps.")(_with_cycle(_rounded_top))
-    milestone_one_late = trap("The drop comes one step late: the milestone step itself already uses the lower rate. Count milestones with step ≥ m.")(_with_decay(_late))
-    gamma_once = trap("gamma acts once only. Every milestone that has been reached multiplies by gamma again: gamma to the power of their number.")(_with_decay(_once))
+    back_to_the_start = trap("Your fall ends at the start rate: final_div is missing. The last rate is max_lr/div/final_div.")(
+        _with_cycle(_back_to_the_start)
+    )
+    peak_rounded_to_nearest = trap("You round the peak to a whole step. It stays at pct·total − 1, e.g. 24.65, also between two steps.")(
+        _with_cycle(_rounded_top)
+    )
+    milestone_one_late = trap(
+        "The drop comes one step late: the milestone step itself already uses the lower rate. Count milestones with step ≥ m."
+    )(_with_decay(_late))
+    gamma_once = trap(
+        "gamma acts once only. Every milestone that has been reached multiplies by gamma again: gamma to the power of their number."
+    )(_with_decay(_once))
     gamma_subtracted = trap("gamma is subtracted, and soon the rate is negative. Decay is multiplicative.")(_with_decay(_subtracts))
     gamma_fixed = trap("The factor is always 0.1: use the argument gamma.")(_with_decay(_gamma_fixed))
-    straight_lines = trap("Both phases are straight lines. one_cycle joins its three values by half cosines, flat at start, peak and end.")(_with_cycle(_straight))
-    straight_rise = trap("The rise is a straight line; only the fall is a cosine. Both phases are half cosines.")(_with_cycle(_straight_rise))
-    end_divides_the_maximum = trap("final_div divides the START rate max_lr/div, not max_lr: your last rate is div times too high.")(_with_cycle(_end_from_max))
-    phases_one_step_long = trap("Your phases end at pct·total and total. Steps count from 0: the peak is at pct·total − 1, the end at total − 1, which is the last step.")(_with_cycle(_one_step_long))
+    straight_lines = trap("Both phases are straight lines. one_cycle joins its three values by half cosines, flat at start, peak and end.")(
+        _with_cycle(_straight)
+    )
+    straight_rise = trap("The rise is a straight line; only the fall is a cosine. Both phases are half cosines.")(
+        _with_cycle(_straight_rise)
+    )
+    end_divides_the_maximum = trap("final_div divides the START rate max_lr/div, not max_lr: your last rate is div times too high.")(
+        _with_cycle(_end_from_max)
+    )
+    phases_one_step_long = trap(
+        "Your phases end at pct·total and total. Steps count from 0: the peak is at pct·total − 1, the end at total − 1, which is the last step."
+    )(_with_cycle(_one_step_long))
     peak_one_late = trap("Your peak is at pct·total, one step late. Steps count from 0: it is at pct·total − 1.")(_with_cycle(_late_top))
-    fall_ends_at_total = trap("Your fall ends at step total. The last step is total − 1, and the lowest rate belongs there.")(_with_cycle(_fall_to_total))
-    peak_counted_from_the_last = trap("Your peak is at pct·(total − 1). The task has it at pct·total − 1, as torch does.")(_with_cycle(_peak_from_the_last))
+    fall_ends_at_total = trap("Your fall ends at step total. The last step is total − 1, and the lowest rate belongs there.")(
+        _with_cycle(_fall_to_total)
+    )
+    peak_counted_from_the_last = trap("Your peak is at pct·(total − 1). The task has it at pct·total − 1, as torch does.")(
+        _with_cycle(_peak_from_the_last)
+    )
     starts_at_zero = trap("The cycle starts at max_lr/div, not at 0.")(_with_cycle(_from_zero))
-    peak_rounded = trap("You round the peak to a whole step. It stays at pct·total − 1, e.g. 24.65, also between two steps.")(_with_cycle(_whole_top))
+    peak_rounded = trap("You round the peak to a whole step. It stays at pct·total − 1, e.g. 24.65, also between two steps.")(
+        _with_cycle(_whole_top)
+    )
     settings_fixed, div_fixed, final_div_fixed = (
         trap(text)(_with_cycle(cycle))
         for text, cycle in (
@@ -1526,7 +1699,11 @@ class ScaleLr:
             call(0.1, 256, 64),
             call(0.1, 256, 2048, rule="linear", critical=None),
         ],
-        "square root": [call(_RATES, st.sampled_from([256, 96]), st.sampled_from([4096, 64, 16, 100]), rule="sqrt"), call(0.1, 256, 4096, "sqrt"), call(0.1, 256, 20000, "sqrt", 8192)],
+        "square root": [
+            call(_RATES, st.sampled_from([256, 96]), st.sampled_from([4096, 64, 16, 100]), rule="sqrt"),
+            call(0.1, 256, 4096, "sqrt"),
+            call(0.1, 256, 20000, "sqrt", 8192),
+        ],
         "critical": [
             call(_RATES, st.sampled_from([256, 100]), st.sampled_from([8192, 8193, 32768, 50000]), critical=8192),
             call(0.1, 256, 32768, critical=8192),
@@ -1535,12 +1712,23 @@ class ScaleLr:
             call(0.1, 256, 300, critical=256),
             call(0.1, 256, 64, critical=256),
         ],
-        "refusal": [call(0.1, 256, 512, rule="cubic"), call(0.1, 256, 256, rule="Linear "), call(0.1, 256, 512, rule=""), call(0.1, 256, 9000, rule="log", critical=8192)],
+        "refusal": [
+            call(0.1, 256, 512, rule="cubic"),
+            call(0.1, 256, 256, rule="Linear "),
+            call(0.1, 256, 512, rule=""),
+            call(0.1, 256, 9000, rule="log", critical=8192),
+        ],
     }
 
-    @trap("Your ratio is upside down: the rate falls as the batch grows. A larger batch has less noise and allows a longer step: batch/base_batch.")
+    @trap(
+        "Your ratio is upside down: the rate falls as the batch grows. A larger batch has less noise and allows a longer step: batch/base_batch."
+    )
     def ratio_inverted(base_lr, base_batch, batch, rule="linear", critical=None):
-        return _scaled(base_lr, batch, base_batch, rule, None) if critical is None or batch <= critical else _scaled(base_lr, base_batch, critical, rule) * math.sqrt(critical / batch)
+        return (
+            _scaled(base_lr, batch, base_batch, rule, None)
+            if critical is None or batch <= critical
+            else _scaled(base_lr, base_batch, critical, rule) * math.sqrt(critical / batch)
+        )
 
     @trap("// rounds down, so a smaller batch gets a rate of 0. Batches may shrink: use /.")
     def integer_division(base_lr, base_batch, batch, rule="linear", critical=None):
@@ -1551,7 +1739,9 @@ class ScaleLr:
             return base_lr * (batch // base_batch) ** power[rule]
         return base_lr * (critical // base_batch) ** power[rule] * math.sqrt(batch // critical)
 
-    @trap("critical has no effect: at batch 32768 the rate is 12.8. Beyond the critical batch the rate grows with the square root of batch/critical only.")
+    @trap(
+        "critical has no effect: at batch 32768 the rate is 12.8. Beyond the critical batch the rate grows with the square root of batch/critical only."
+    )
     def critical_ignored(base_lr, base_batch, batch, rule="linear", critical=None):
         return _scaled(base_lr, base_batch, batch, rule)
 
@@ -1559,18 +1749,24 @@ class ScaleLr:
     def constant_beyond(base_lr, base_batch, batch, rule="linear", critical=None):
         return _scaled(base_lr, base_batch, batch if critical is None else min(batch, critical), rule)
 
-    @trap("Beyond critical you apply the root to the whole ratio batch/base_batch, so the rate drops at critical. Take the rule up to critical, then times sqrt(batch/critical).")
+    @trap(
+        "Beyond critical you apply the root to the whole ratio batch/base_batch, so the rate drops at critical. Take the rule up to critical, then times sqrt(batch/critical)."
+    )
     def root_of_everything(base_lr, base_batch, batch, rule="linear", critical=None):
         beyond = critical is not None and batch > critical
         return _scaled(base_lr, base_batch, batch, "sqrt" if beyond and rule in ("linear", "sqrt") else rule)
 
-    @trap("The two factors beyond critical are swapped or doubled: the rule acts up to critical (critical/base_batch), the root beyond it (batch/critical).")
+    @trap(
+        "The two factors beyond critical are swapped or doubled: the rule acts up to critical (critical/base_batch), the root beyond it (batch/critical)."
+    )
     def rule_times_root(base_lr, base_batch, batch, rule="linear", critical=None):
         if critical is None or batch <= critical:
             return _scaled(base_lr, base_batch, batch, rule)
         return _scaled(base_lr, base_batch, batch, rule) * math.sqrt(batch / critical)
 
-    @trap("With a critical batch you use the square root below it too. Up to critical the rule holds as it is; the root acts beyond it only.")
+    @trap(
+        "With a critical batch you use the square root below it too. Up to critical the rule holds as it is; the root acts beyond it only."
+    )
     def root_below_critical(base_lr, base_batch, batch, rule="linear", critical=None):
         return _scaled(base_lr, base_batch, batch, "sqrt" if critical is not None and rule == "linear" else rule)
 
@@ -1580,7 +1776,9 @@ class ScaleLr:
             raise ValueError(rule)
         return base_lr + base_lr * batch / base_batch
 
-    @trap("rule='sqrt' gives the linear rate. Under the square-root rule the rate grows with sqrt(batch/base_batch): times 2 for four times the batch.")
+    @trap(
+        "rule='sqrt' gives the linear rate. Under the square-root rule the rate grows with sqrt(batch/base_batch): times 2 for four times the batch."
+    )
     def always_linear(base_lr, base_batch, batch, rule="linear", critical=None):
         return _scaled(base_lr, base_batch, batch, "linear" if rule == "sqrt" else rule, critical)
 
@@ -1657,13 +1855,30 @@ def _bytes(per_shape):
     return optimizer_state_bytes
 
 
-_TABLE = {"sgd": lambda s: 0, "momentum": lambda s: 4 * _count(s), "adam": lambda s: 8 * _count(s), "adam8bit": lambda s: 2 * _count(s), "adafactor": _factored}
+_TABLE = {
+    "sgd": lambda s: 0,
+    "momentum": lambda s: 4 * _count(s),
+    "adam": lambda s: 8 * _count(s),
+    "adam8bit": lambda s: 2 * _count(s),
+    "adafactor": _factored,
+}
 
-_SHAPES = [[(1000, 500), (500,)], [(64,), (32, 64), (7, 5)], [(1,)], [(3, 8, 5)], [(2, 3, 4, 5), (6,)], [(30522, 768)], [(4, 4), (4,), (4, 4)], []]
+_SHAPES = [
+    [(1000, 500), (500,)],
+    [(64,), (32, 64), (7, 5)],
+    [(1,)],
+    [(3, 8, 5)],
+    [(2, 3, 4, 5), (6,)],
+    [(30522, 768)],
+    [(4, 4), (4,), (4, 4)],
+    [],
+]
 
 
 def _sizes(*kinds):
-    return [call(s, k) for s in _SHAPES for k in kinds] + [call(st.lists(st.sampled_from([(5,), (3, 4), (6, 2), (2, 3, 7), (1, 9)]), min_size=1, max_size=3), st.sampled_from(kinds))]
+    return [call(s, k) for s in _SHAPES for k in kinds] + [
+        call(st.lists(st.sampled_from([(5,), (3, 4), (6, 2), (2, 3, 7), (1, 9)]), min_size=1, max_size=3), st.sampled_from(kinds))
+    ]
 
 
 @exercise("optimizers.state-memory", names="optimizer_state_bytes", covers=["optimizers.memory", "optimizers.q.memory"])
@@ -1672,7 +1887,12 @@ class StateMemory:
         """What torch really holds; 8-bit Adam (torch has none) and what does not fit in memory by the definition."""
         if kind == "adam8bit" or (kind in _TABLE and sum(_count(s) for s in shapes) > 10**8):
             return _bytes(_TABLE)(shapes, kind)
-        makers = {"sgd": lambda p: torch.optim.SGD(p, 0.1), "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), "adam": torch.optim.Adam, "adafactor": torch.optim.Adafactor}
+        makers = {
+            "sgd": lambda p: torch.optim.SGD(p, 0.1),
+            "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+            "adam": torch.optim.Adam,
+            "adafactor": torch.optim.Adafactor,
+        }
         if kind not in makers:
             raise ValueError(kind)
         params = [torch.nn.Parameter(torch.zeros(s)) for s in shapes]
@@ -1682,7 +1902,9 @@ class StateMemory:
             p.grad = torch.ones_like(p)
         optimizer = makers[kind](params)
         optimizer.step()
-        return sum(v.numel() * v.element_size() for s in optimizer.state.values() for k, v in s.items() if torch.is_tensor(v) and k != "step")
+        return sum(
+            v.numel() * v.element_size() for s in optimizer.state.values() for k, v in s.items() if torch.is_tensor(v) and k != "step"
+        )
 
     cases = {
         "momentum and none": _sizes("sgd", "momentum"),
@@ -1696,45 +1918,65 @@ class StateMemory:
         _bytes({k: lambda s, f=f: f(s) + 4 * _count(s) for k, f in _TABLE.items()})
     )
     elements_instead_of_bytes = trap("These are numbers, not bytes: an fp32 number has 4 bytes.")(
-        _bytes({"sgd": _TABLE["sgd"], "momentum": _count, "adam": lambda s: 2 * _count(s), "adam8bit": _TABLE["adam8bit"], "adafactor": lambda s: _factored(s) // 4})
+        _bytes(
+            {
+                "sgd": _TABLE["sgd"],
+                "momentum": _count,
+                "adam": lambda s: 2 * _count(s),
+                "adam8bit": _TABLE["adam8bit"],
+                "adafactor": lambda s: _factored(s) // 4,
+            }
+        )
     )
-    adafactor_as_half_adam = trap("Adafactor does not keep v in full for a matrix: one row vector and one column vector replace it, rows + columns numbers instead of rows × columns.")(
-        _bytes(_TABLE | {"adafactor": lambda s: 4 * _count(s)})
-    )
+    adafactor_as_half_adam = trap(
+        "Adafactor does not keep v in full for a matrix: one row vector and one column vector replace it, rows + columns numbers instead of rows × columns."
+    )(_bytes(_TABLE | {"adafactor": lambda s: 4 * _count(s)}))
     adafactor_with_first_moment = trap("Adafactor keeps no first moment here: only the second one, factored for matrices.")(
         _bytes(_TABLE | {"adafactor": lambda s: _factored(s) + 4 * _count(s)})
     )
     vectors_factored = trap("A vector cannot be factored: its second moment is stored in full, one fp32 number per entry.")(
         _bytes(_TABLE | {"adafactor": lambda s: 4 * (s[0] + 1) if len(s) == 1 else _factored(s)})
     )
-    all_axes_added = trap("With three or more axes it is one row and one column vector PER MATRIX over the last two axes: multiply by the number of those matrices.")(
-        _bytes(_TABLE | {"adafactor": lambda s: 4 * sum(s)})
-    )
-    only_one_matrix = trap("You count the last two axes once. A parameter of shape (k, a, b) holds k matrices, each with a row and a column vector.")(
-        _bytes(_TABLE | {"adafactor": lambda s: 4 * (s[-1] + s[-2]) if len(s) > 1 else 4 * _count(s)})
-    )
+    all_axes_added = trap(
+        "With three or more axes it is one row and one column vector PER MATRIX over the last two axes: multiply by the number of those matrices."
+    )(_bytes(_TABLE | {"adafactor": lambda s: 4 * sum(s)}))
+    only_one_matrix = trap(
+        "You count the last two axes once. A parameter of shape (k, a, b) holds k matrices, each with a row and a column vector."
+    )(_bytes(_TABLE | {"adafactor": lambda s: 4 * (s[-1] + s[-2]) if len(s) > 1 else 4 * _count(s)}))
     first_two_axes = trap("You factor over the first two axes. Adafactor takes the last two, and one pair of vectors per leading index.")(
         _bytes(_TABLE | {"adafactor": lambda s: 4 * _count(s[2:]) * (s[0] + s[1]) if len(s) > 1 else 4 * _count(s)})
     )
-    flattened_to_a_matrix = trap("You flatten all axes but the first into one. Adafactor factors over the last two axes and keeps one pair of vectors per leading index.")(
-        _bytes(_TABLE | {"adafactor": lambda s: 4 * (s[0] + _count(s[1:])) if len(s) > 1 else 4 * _count(s)})
+    flattened_to_a_matrix = trap(
+        "You flatten all axes but the first into one. Adafactor factors over the last two axes and keeps one pair of vectors per leading index."
+    )(_bytes(_TABLE | {"adafactor": lambda s: 4 * (s[0] + _count(s[1:])) if len(s) > 1 else 4 * _count(s)}))
+    four_bytes_for_8_bit = trap("8-bit Adam holds two moments of one byte each: 2 bytes per parameter.")(
+        _bytes(_TABLE | {"adam8bit": lambda s: 4 * _count(s)})
     )
-    four_bytes_for_8_bit = trap("8-bit Adam holds two moments of one byte each: 2 bytes per parameter.")(_bytes(_TABLE | {"adam8bit": lambda s: 4 * _count(s)}))
-    one_byte_for_8_bit = trap("8 bits per moment, and Adam has two moments: 2 bytes per parameter, not 1.")(_bytes(_TABLE | {"adam8bit": _count}))
+    one_byte_for_8_bit = trap("8 bits per moment, and Adam has two moments: 2 bytes per parameter, not 1.")(
+        _bytes(_TABLE | {"adam8bit": _count})
+    )
     none_for_momentum = trap("SGD with momentum keeps one fp32 buffer per parameter: 4 bytes.")(_bytes(_TABLE | {"momentum": lambda s: 0}))
     buffer_for_plain_sgd = trap("Without momentum SGD remembers nothing: 0 bytes.")(_bytes(_TABLE | {"sgd": lambda s: 4 * _count(s)}))
-    three_for_adam = trap("Adam holds two numbers per parameter, m and v. The third in the usual count is the weight itself.")(_bytes(_TABLE | {"adam": lambda s: 12 * _count(s)}))
-    one_for_adam = trap("Adam holds two numbers per parameter, m and v: 8 bytes. One buffer is SGD with momentum.")(_bytes(_TABLE | {"adam": lambda s: 4 * _count(s)}))
-
-    flattened_to_rows = trap("You flatten all axes but the last into one. Adafactor factors over the last two axes and keeps one pair of vectors per leading index.")(
-        _bytes(_TABLE | {"adafactor": lambda s: 4 * (_count(s[:-1]) + s[-1]) if len(s) > 1 else 4 * _count(s)})
+    three_for_adam = trap("Adam holds two numbers per parameter, m and v. The third in the usual count is the weight itself.")(
+        _bytes(_TABLE | {"adam": lambda s: 12 * _count(s)})
     )
-    only_two_axes_factored = trap("You factor parameters with exactly two axes and keep the others in full. With more axes every matrix over the last two is factored.")(
-        _bytes(_TABLE | {"adafactor": lambda s: _factored(s) if len(s) == 2 else 4 * _count(s)})
+    one_for_adam = trap("Adam holds two numbers per parameter, m and v: 8 bytes. One buffer is SGD with momentum.")(
+        _bytes(_TABLE | {"adam": lambda s: 4 * _count(s)})
     )
-    vectors_forgotten = trap("Vectors cost nothing in your Adafactor. They cannot be factored, so their second moment is stored in full.")(_bytes(_TABLE | {"adafactor": lambda s: _factored(s) if len(s) > 1 else 0}))
 
-    @trap("An unknown kind must raise ValueError for every list of shapes, an empty one too. Yours raises KeyError or nothing: check kind first.")
+    flattened_to_rows = trap(
+        "You flatten all axes but the last into one. Adafactor factors over the last two axes and keeps one pair of vectors per leading index."
+    )(_bytes(_TABLE | {"adafactor": lambda s: 4 * (_count(s[:-1]) + s[-1]) if len(s) > 1 else 4 * _count(s)}))
+    only_two_axes_factored = trap(
+        "You factor parameters with exactly two axes and keep the others in full. With more axes every matrix over the last two is factored."
+    )(_bytes(_TABLE | {"adafactor": lambda s: _factored(s) if len(s) == 2 else 4 * _count(s)}))
+    vectors_forgotten = trap("Vectors cost nothing in your Adafactor. They cannot be factored, so their second moment is stored in full.")(
+        _bytes(_TABLE | {"adafactor": lambda s: _factored(s) if len(s) > 1 else 0})
+    )
+
+    @trap(
+        "An unknown kind must raise ValueError for every list of shapes, an empty one too. Yours raises KeyError or nothing: check kind first."
+    )
     def key_error(shapes, kind):
         return sum(_TABLE[kind](s) for s in shapes)
 
@@ -1802,33 +2044,55 @@ class TrainingBytes:
     reference = _training(_STATES, _per_parameter)
 
     cases = {
-        "fp32": [call(n, k) for n in (1, 1000, 7_000_000_000) for k in _ALL] + [call(st.integers(1, 10**6), st.sampled_from(_ALL), mixed=False)],
-        "mixed": [call(n, k, True) for n in (1, 1000, 7_000_000_000) for k in _ALL] + [call(st.integers(1, 10**6), st.sampled_from(_ALL), mixed=True)],
+        "fp32": [call(n, k) for n in (1, 1000, 7_000_000_000) for k in _ALL]
+        + [call(st.integers(1, 10**6), st.sampled_from(_ALL), mixed=False)],
+        "mixed": [call(n, k, True) for n in (1, 1000, 7_000_000_000) for k in _ALL]
+        + [call(st.integers(1, 10**6), st.sampled_from(_ALL), mixed=True)],
     }
 
-    three_for_adam = trap("Adam and AdamW keep two states per parameter, m and v. The third number in the usual count is the weight itself.")(_training(_STATES | {"adam": 3, "adamw": 3}, _per_parameter))
-    one_for_adam = trap("Adam and AdamW keep two states per parameter, m and v: 8 bytes, not 4.")(_training(_STATES | {"adam": 1, "adamw": 1}, _per_parameter))
+    three_for_adam = trap(
+        "Adam and AdamW keep two states per parameter, m and v. The third number in the usual count is the weight itself."
+    )(_training(_STATES | {"adam": 3, "adamw": 3}, _per_parameter))
+    one_for_adam = trap("Adam and AdamW keep two states per parameter, m and v: 8 bytes, not 4.")(
+        _training(_STATES | {"adam": 1, "adamw": 1}, _per_parameter)
+    )
     one_for_sgd = trap("Plain SGD remembers nothing: no state beside weight and gradient.")(_training(_STATES | {"sgd": 1}, _per_parameter))
-    two_for_momentum = trap("SGD with momentum keeps one state, the buffer; the gradient is counted already.")(_training(_STATES | {"momentum": 2}, _per_parameter))
-    three_for_sophia = trap("Sophia keeps two states, m and h. h takes the place of Adam's v, it does not come on top.")(_training(_STATES | {"sophia": 3}, _per_parameter))
-    one_for_sophia = trap("Sophia keeps momentum and an estimate of the Hessian's diagonal: two states, like Adam.")(_training(_STATES | {"sophia": 1}, _per_parameter))
-    none_for_momentum = trap("SGD with momentum keeps a velocity per parameter: one state.")(_training(_STATES | {"momentum": 0}, _per_parameter))
+    two_for_momentum = trap("SGD with momentum keeps one state, the buffer; the gradient is counted already.")(
+        _training(_STATES | {"momentum": 2}, _per_parameter)
+    )
+    three_for_sophia = trap("Sophia keeps two states, m and h. h takes the place of Adam's v, it does not come on top.")(
+        _training(_STATES | {"sophia": 3}, _per_parameter)
+    )
+    one_for_sophia = trap("Sophia keeps momentum and an estimate of the Hessian's diagonal: two states, like Adam.")(
+        _training(_STATES | {"sophia": 1}, _per_parameter)
+    )
+    none_for_momentum = trap("SGD with momentum keeps a velocity per parameter: one state.")(
+        _training(_STATES | {"momentum": 0}, _per_parameter)
+    )
     no_master_copy = trap("Mixed precision keeps an fp32 master copy of the weights beside the 16-bit ones: 4 bytes more per parameter.")(
         _training(_STATES, lambda s, mixed: 2 + 2 + 4 * s if mixed else 8 + 4 * s)
     )
-    moments_in_16_bits = trap("In mixed precision the optimizer's states stay in fp32: 4 bytes each, not 2.")(_training(_STATES, lambda s, mixed: 8 + 2 * s if mixed else 8 + 4 * s))
-    mixed_halves_everything = trap("Mixed precision does not halve everything: only the working weights and the gradients have 16 bits. The master copy and the states are fp32.")(
-        _training(_STATES, lambda s, mixed: 4 + 2 * s if mixed else 8 + 4 * s)
+    moments_in_16_bits = trap("In mixed precision the optimizer's states stay in fp32: 4 bytes each, not 2.")(
+        _training(_STATES, lambda s, mixed: 8 + 2 * s if mixed else 8 + 4 * s)
     )
-    gradients_in_32_bits = trap("The gradients have 16 bits in mixed precision: 2 bytes, not 4.")(_training(_STATES, lambda s, mixed: 2 + 4 + 4 + 4 * s if mixed else 8 + 4 * s))
+    mixed_halves_everything = trap(
+        "Mixed precision does not halve everything: only the working weights and the gradients have 16 bits. The master copy and the states are fp32."
+    )(_training(_STATES, lambda s, mixed: 4 + 2 * s if mixed else 8 + 4 * s))
+    gradients_in_32_bits = trap("The gradients have 16 bits in mixed precision: 2 bytes, not 4.")(
+        _training(_STATES, lambda s, mixed: 2 + 4 + 4 + 4 * s if mixed else 8 + 4 * s)
+    )
     no_gradients = trap("The gradients are missing: they are as many as the weights, 4 bytes each in fp32 and 2 in mixed precision.")(
         _training(_STATES, lambda s, mixed: 2 + 4 + 4 * s if mixed else 4 + 4 * s)
     )
-    mixed_weight_and_gradient_in_fp32 = trap("In mixed precision you count 12 bytes beside the states. Weight and gradient are 2 bytes each then, and the master copy 4.")(
-        _training(_STATES | {}, lambda s, mixed: 4 + 4 + 4 + 4 * s if mixed else 8 + 4 * s)
+    mixed_weight_and_gradient_in_fp32 = trap(
+        "In mixed precision you count 12 bytes beside the states. Weight and gradient are 2 bytes each then, and the master copy 4."
+    )(_training(_STATES | {}, lambda s, mixed: 4 + 4 + 4 + 4 * s if mixed else 8 + 4 * s))
+    per_parameter_only = trap("These are the bytes of one parameter: multiply by n_params.")(
+        lambda n_params, optimizer, mixed=False: _per_parameter(_STATES[optimizer], mixed)
     )
-    per_parameter_only = trap("These are the bytes of one parameter: multiply by n_params.")(lambda n_params, optimizer, mixed=False: _per_parameter(_STATES[optimizer], mixed))
-    states_only = trap("This is the optimizer's state alone. Training holds weights and gradients too.")(_training(_STATES, lambda s, mixed: 4 * s + 4 if mixed else 4 * s))
+    states_only = trap("This is the optimizer's state alone. Training holds weights and gradients too.")(
+        _training(_STATES, lambda s, mixed: 4 * s + 4 if mixed else 4 * s)
+    )
 
     @right("part by part")
     def part_by_part(n_params, optimizer, mixed=False):
@@ -1882,7 +2146,10 @@ def _layers(draw, shapes, scales, **settings):
 
 _ETA = st.sampled_from([0.1, 0.02])
 _WD = st.sampled_from([0.1, 0.03])
-_W, _G = [normal((3, 4), 1, 1), normal((3, 3), 10, 2), normal((5,), 0.01, 3)], [normal((3, 4), 0.1, 4), normal((3, 3), 5, 5), normal((5,), 1, 6)]
+_W, _G = (
+    [normal((3, 4), 1, 1), normal((3, 3), 10, 2), normal((5,), 0.01, 3)],
+    [normal((3, 4), 0.1, 4), normal((3, 3), 5, 5), normal((5,), 1, 6)],
+)
 
 
 @exercise("optimizers.lars-step", names="lars_step", covers=["optimizers.lamb-lars"], rtol=1e-9, atol=1e-12)
@@ -1890,7 +2157,12 @@ class LarsStep:
     reference = _lars_with(_lars)
 
     cases = {
-        "one layer": [_layers([(4,)], [1.0], eta=_ETA), _layers([(2, 3)], [2.0], eta=_ETA), _layers([(3, 3)], [1.0], eta=_ETA), call(_W[:1], _G[:1], 20.0)],
+        "one layer": [
+            _layers([(4,)], [1.0], eta=_ETA),
+            _layers([(2, 3)], [2.0], eta=_ETA),
+            _layers([(3, 3)], [1.0], eta=_ETA),
+            call(_W[:1], _G[:1], 20.0),
+        ],
         "layers": [_layers([(3,), (2, 2), (2, 2, 3)], [1.0, 100.0, 0.001], eta=_ETA), call(_W, _G, 5.0, eta=0.1), call(_W, _G, 30.0)],
         "decay": [_layers([(3,), (3, 2)], [1.0, 20.0], eta=_ETA, wd=_WD), call(_W, _G, 5.0, eta=0.1, wd=0.1), call(_W, _G, 2.0, wd=0.5)],
         "zero norms": [
@@ -1902,11 +2174,19 @@ class LarsStep:
         ],
     }
 
-    one_ratio_for_all = trap("You use one ratio for the whole network, so the relative change differs between layers. The point of LARS is a ratio per layer.")(
-        _lars_with(lambda w, g, eta, wd, ws, gs: _lars(np.concatenate([x.ravel() for x in ws]), np.concatenate([x.ravel() for x in gs]), eta, wd)[:1] + (g + wd * w,))
+    one_ratio_for_all = trap(
+        "You use one ratio for the whole network, so the relative change differs between layers. The point of LARS is a ratio per layer."
+    )(
+        _lars_with(
+            lambda w, g, eta, wd, ws, gs: (
+                _lars(np.concatenate([x.ravel() for x in ws]), np.concatenate([x.ravel() for x in gs]), eta, wd)[:1] + (g + wd * w,)
+            )
+        )
     )
 
-    @trap("No guard for norms of 0: a layer that starts at zero gets the ratio 0 and never leaves, a zero gradient divides 0 by 0. Use q = 1 where either norm is 0.")
+    @trap(
+        "No guard for norms of 0: a layer that starts at zero gets the ratio 0 and never leaves, a zero gradient divides 0 by 0. Use q = 1 where either norm is 0."
+    )
     def no_guard(params, grads, lr, eta=1e-3, wd=0.0):
         out = []
         for w, g in zip(params, grads):
@@ -1914,7 +2194,9 @@ class LarsStep:
             out.append(w - lr * (eta * a / (b + wd * a)) * (g + wd * w))
         return out
 
-    @trap("Where a norm is 0 you leave the layer as it is (or use q = 0). The task asks for q = 1 there: a layer that starts at zero must be able to leave.")
+    @trap(
+        "Where a norm is 0 you leave the layer as it is (or use q = 0). The task asks for q = 1 there: a layer that starts at zero must be able to leave."
+    )
     def zero_ratio_for_zero_norms(params, grads, lr, eta=1e-3, wd=0.0):
         out = []
         for w, g in zip(params, grads):
@@ -1924,14 +2206,21 @@ class LarsStep:
         return out
 
     eps_for_the_guard, eps_for_the_guard_8, eps_for_the_guard_6 = (
-        trap("A small eps in the denominator is no substitute for the guard: a zero layer still gets the ratio 0, a zero gradient a huge one. Use q = 1 where either norm is 0, and no eps.")(
-            _lars_with(lambda w, g, eta, wd, *_, e=e: (eta * _norm(w) / (_norm(g) + wd * _norm(w) + e), g + wd * w))
-        )
+        trap(
+            "A small eps in the denominator is no substitute for the guard: a zero layer still gets the ratio 0, a zero gradient a huge one. Use q = 1 where either norm is 0, and no eps."
+        )(_lars_with(lambda w, g, eta, wd, *_, e=e: (eta * _norm(w) / (_norm(g) + wd * _norm(w) + e), g + wd * w)))
         for e in (1e-9, 1e-8, 1e-6)
     )
     eps_beside_the_guard, eps_beside_the_guard_6 = (
-        trap("There is an eps in your denominator, and it changes every ratio a little. The formula has none: the rule for norms of 0 is the guard.")(
-            _lars_with(lambda w, g, eta, wd, *_, e=e: (eta * _norm(w) / (_norm(g) + wd * _norm(w) + e) if _norm(w) and _norm(g) else 1.0, g + wd * w))
+        trap(
+            "There is an eps in your denominator, and it changes every ratio a little. The formula has none: the rule for norms of 0 is the guard."
+        )(
+            _lars_with(
+                lambda w, g, eta, wd, *_, e=e: (
+                    eta * _norm(w) / (_norm(g) + wd * _norm(w) + e) if _norm(w) and _norm(g) else 1.0,
+                    g + wd * w,
+                )
+            )
         )
         for e in (1e-8, 1e-6)
     )
@@ -1946,7 +2235,9 @@ class LarsStep:
             out.append(w - lr * q * (g + wd * w))
         return out
 
-    @trap("np.linalg.norm(w, 2) of a matrix is its largest singular value. LARS takes the root of the sum of all squares: np.linalg.norm(w).")
+    @trap(
+        "np.linalg.norm(w, 2) of a matrix is its largest singular value. LARS takes the root of the sum of all squares: np.linalg.norm(w)."
+    )
     def spectral_norm(params, grads, lr, eta=1e-3, wd=0.0):
         out = []
         for w, g in zip(params, grads):
@@ -1957,30 +2248,47 @@ class LarsStep:
     guard_for_weights_only = trap("The guard looks at the weights only: with a gradient of 0 the ratio must be 1 too.")(
         _lars_with(lambda w, g, eta, wd, *_: ((eta * _norm(w) / (_norm(g) + wd * _norm(w) or 1.0)) if _norm(w) else 1.0, g + wd * w))
     )
-    guard_returns_eta = trap("Where a norm is 0 the whole ratio is 1, eta included: q = 1, not q = eta.")(_lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, wd)[0] if _norm(w) and _norm(g) else eta, g + wd * w)))
-    ratio_inverted = trap("The ratio is upside down: layers with small gradients stall. It is the norm of the weights over the norm of the gradient.")(
-        _lars_with(lambda w, g, eta, wd, *_: (eta * (_norm(g) + wd * _norm(w)) / _norm(w) if _norm(w) and _norm(g) else 1.0, g + wd * w))
+    guard_returns_eta = trap("Where a norm is 0 the whole ratio is 1, eta included: q = 1, not q = eta.")(
+        _lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, wd)[0] if _norm(w) and _norm(g) else eta, g + wd * w))
     )
+    ratio_inverted = trap(
+        "The ratio is upside down: layers with small gradients stall. It is the norm of the weights over the norm of the gradient."
+    )(_lars_with(lambda w, g, eta, wd, *_: (eta * (_norm(g) + wd * _norm(w)) / _norm(w) if _norm(w) and _norm(g) else 1.0, g + wd * w)))
     decay_outside = trap("The decay wd·w stands outside the ratio. LARS scales the sum: q·(g + wd·w).")(
         lambda params, grads, lr, eta=1e-3, wd=0.0: [w - lr * (_lars(w, g, eta, wd)[0] * g + wd * w) for w, g in zip(params, grads)]
     )
-    decay_missing_below = trap("wd·‖w‖ is missing in the denominator: q = eta·‖w‖/(‖g‖ + wd·‖w‖).")(_lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, 0.0)[0], g + wd * w)))
-    decay_missing_above = trap("The direction lacks the decay: step along g + wd·w, not along g.")(_lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, wd)[0], g)))
+    decay_missing_below = trap("wd·‖w‖ is missing in the denominator: q = eta·‖w‖/(‖g‖ + wd·‖w‖).")(
+        _lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, 0.0)[0], g + wd * w))
+    )
+    decay_missing_above = trap("The direction lacks the decay: step along g + wd·w, not along g.")(
+        _lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, wd)[0], g))
+    )
     norm_of_the_sum = trap("You divide by the norm of the sum, ‖g + wd·w‖. The task asks for the sum of the norms, ‖g‖ + wd·‖w‖.")(
         _lars_with(lambda w, g, eta, wd, *_: (eta * _norm(w) / _norm(g + wd * w) if _norm(w) and _norm(g) else 1.0, g + wd * w))
     )
-    eta_missing = trap("eta is missing: the ratio is eta·‖w‖/(‖g‖ + wd·‖w‖).")(_lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, 1.0, wd)[0], g + wd * w)))
+    eta_missing = trap("eta is missing: the ratio is eta·‖w‖/(‖g‖ + wd·‖w‖).")(
+        _lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, 1.0, wd)[0], g + wd * w))
+    )
     norm_squared = trap("These are sums of squares. A norm is the root of the sum of squares.")(
-        _lars_with(lambda w, g, eta, wd, *_: (eta * _norm(w) ** 2 / (_norm(g) ** 2 + wd * _norm(w) ** 2) if _norm(w) and _norm(g) else 1.0, g + wd * w))
-    )
-
-    ratio_of_swapped_norms = trap("The ratio is upside down: layers with small gradients stall. It is the norm of the weights over the norm of the gradient.")(
-        _lars_with(lambda w, g, eta, wd, *_: (eta * _norm(g) / (_norm(w) + wd * _norm(g)) if _norm(w) and _norm(g) else 1.0, g + wd * w))
-    )
-    spectral_norm = trap("np.linalg.norm(w, 2) of a matrix is its largest singular value. Asked is the Euclidean norm over all entries: no second argument, or w.ravel().")(
         _lars_with(
             lambda w, g, eta, wd, *_: (
-                eta * np.linalg.norm(w, 2 if w.ndim == 2 else None) / (np.linalg.norm(g, 2 if w.ndim == 2 else None) + wd * np.linalg.norm(w, 2 if w.ndim == 2 else None))
+                eta * _norm(w) ** 2 / (_norm(g) ** 2 + wd * _norm(w) ** 2) if _norm(w) and _norm(g) else 1.0,
+                g + wd * w,
+            )
+        )
+    )
+
+    ratio_of_swapped_norms = trap(
+        "The ratio is upside down: layers with small gradients stall. It is the norm of the weights over the norm of the gradient."
+    )(_lars_with(lambda w, g, eta, wd, *_: (eta * _norm(g) / (_norm(w) + wd * _norm(g)) if _norm(w) and _norm(g) else 1.0, g + wd * w)))
+    spectral_norm = trap(
+        "np.linalg.norm(w, 2) of a matrix is its largest singular value. Asked is the Euclidean norm over all entries: no second argument, or w.ravel()."
+    )(
+        _lars_with(
+            lambda w, g, eta, wd, *_: (
+                eta
+                * np.linalg.norm(w, 2 if w.ndim == 2 else None)
+                / (np.linalg.norm(g, 2 if w.ndim == 2 else None) + wd * np.linalg.norm(w, 2 if w.ndim == 2 else None))
                 if _norm(w) and _norm(g)
                 else 1.0,
                 g + wd * w,
@@ -1988,7 +2296,12 @@ class LarsStep:
         )
     )
     sum_of_absolute_values = trap("These are sums of absolute values. The Euclidean norm is the root of the sum of squares.")(
-        _lars_with(lambda w, g, eta, wd, *_: (eta * np.abs(w).sum() / (np.abs(g).sum() + wd * np.abs(w).sum()) if _norm(w) and _norm(g) else 1.0, g + wd * w))
+        _lars_with(
+            lambda w, g, eta, wd, *_: (
+                eta * np.abs(w).sum() / (np.abs(g).sum() + wd * np.abs(w).sum()) if _norm(w) and _norm(g) else 1.0,
+                g + wd * w,
+            )
+        )
     )
 
     @trap("You take the ratio element by element, which makes every step sign-like. The norms are those of the whole array.")
@@ -2070,48 +2383,70 @@ class DebugScheduler:
     reference = _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s, n * k, warmup, peak))
 
     cases = {
-        "no warmup": group([call(3, 7, 0.5, 0), call(2, 5, 1.0, 0), call(1, 6, 0.3, 0), call(st.integers(2, 4), st.integers(2, 5), st.sampled_from([0.5, 0.1]), 0)], n=8),
-        "warmup": group([call(4, 10, 0.5, 5), call(3, 6, 1.0, 2), call(2, 9, 0.2, 1), call(st.integers(2, 4), st.integers(4, 6), st.sampled_from([0.5, 0.1]), st.integers(1, 6))], n=8),
+        "no warmup": group(
+            [
+                call(3, 7, 0.5, 0),
+                call(2, 5, 1.0, 0),
+                call(1, 6, 0.3, 0),
+                call(st.integers(2, 4), st.integers(2, 5), st.sampled_from([0.5, 0.1]), 0),
+            ],
+            n=8,
+        ),
+        "warmup": group(
+            [
+                call(4, 10, 0.5, 5),
+                call(3, 6, 1.0, 2),
+                call(2, 9, 0.2, 1),
+                call(st.integers(2, 4), st.integers(4, 6), st.sampled_from([0.5, 0.1]), st.integers(1, 6)),
+            ],
+            n=8,
+        ),
         "warmup over epochs": [call(10, 3, 0.5, 6), call(4, 5, 0.25, 12), call(5, 2, 1.0, 3)],
     }
 
-    epochs_as_total = trap("The schedule is as long as the number of epochs, but it is stepped per batch: the rate is 0 after n_epochs updates. Its length is n_epochs·steps_per_epoch.")(
-        _loop(lambda s, e, n, k, peak, warmup: _given_lr_at(s, n, warmup, peak))
-    )
-    stepped_per_epoch = trap("The scheduler is stepped per epoch, the length counted in updates: a staircase that hardly moves. Step it after every update.")(
-        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(e + 1, n * k, warmup, peak))
-    )
-    stepped_per_epoch_over_epochs = trap("The scheduler is stepped per epoch over a length in epochs: a staircase. The rate should change at every update, over n_epochs·steps_per_epoch of them.")(
-        _loop(lambda s, e, n, k, peak, warmup: _given_lr_at(e + 1, n, warmup, peak))
-    )
-    scheduler_first = trap("The first rate is skipped: each update uses the next one's. Either sched.step() runs before opt.step(), or the lambda counts one too far.")(
-        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s + 1, n * k, warmup, peak))
-    )
-    one_update_behind = trap("The rates are one update behind: the lambda's count starts at 0, and update number s must use lr_at(s, …). Keep the s + 1.")(
-        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s - 1, n * k, warmup, peak))
-    )
-    rebuilt_every_epoch = trap("The schedule starts anew in every epoch: warmup and decay repeat. Build optimizer and scheduler once, before the loops.")(
-        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s - e * k, n * k, warmup, peak))
-    )
+    epochs_as_total = trap(
+        "The schedule is as long as the number of epochs, but it is stepped per batch: the rate is 0 after n_epochs updates. Its length is n_epochs·steps_per_epoch."
+    )(_loop(lambda s, e, n, k, peak, warmup: _given_lr_at(s, n, warmup, peak)))
+    stepped_per_epoch = trap(
+        "The scheduler is stepped per epoch, the length counted in updates: a staircase that hardly moves. Step it after every update."
+    )(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(e + 1, n * k, warmup, peak)))
+    stepped_per_epoch_over_epochs = trap(
+        "The scheduler is stepped per epoch over a length in epochs: a staircase. The rate should change at every update, over n_epochs·steps_per_epoch of them."
+    )(_loop(lambda s, e, n, k, peak, warmup: _given_lr_at(e + 1, n, warmup, peak)))
+    scheduler_first = trap(
+        "The first rate is skipped: each update uses the next one's. Either sched.step() runs before opt.step(), or the lambda counts one too far."
+    )(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s + 1, n * k, warmup, peak)))
+    one_update_behind = trap(
+        "The rates are one update behind: the lambda's count starts at 0, and update number s must use lr_at(s, …). Keep the s + 1."
+    )(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s - 1, n * k, warmup, peak)))
+    rebuilt_every_epoch = trap(
+        "The schedule starts anew in every epoch: warmup and decay repeat. Build optimizer and scheduler once, before the loops."
+    )(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s - e * k, n * k, warmup, peak)))
     cycle_per_epoch = trap("The cosine runs through once per epoch. It spans the whole training: n_epochs·steps_per_epoch updates.")(
         _loop(lambda s, e, n, k, peak, warmup: _given_lr_at(s - e * k, k, warmup, peak))
     )
     warmup_in_epochs = trap("You count the warmup in epochs, so the ramp lasts steps_per_epoch times too long. It is given in updates.")(
         _loop(lambda s, e, n, k, peak, warmup: _given_lr_at(s, n * k, warmup * k, peak))
     )
-    peak_squared = trap("peak acts twice: LambdaLR multiplies the optimizer's lr by what the lambda returns. Give one of the two the value 1.")(
-        _loop(lambda s, e, n, k, peak, warmup: peak * _warmup_cosine(s, n * k, warmup, peak))
+    peak_squared = trap(
+        "peak acts twice: LambdaLR multiplies the optimizer's lr by what the lambda returns. Give one of the two the value 1."
+    )(_loop(lambda s, e, n, k, peak, warmup: peak * _warmup_cosine(s, n * k, warmup, peak)))
+    peak_lost = trap("peak is lost: the optimizer's lr and the factor are both 1. One of the two must carry the peak.")(
+        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s, n * k, warmup, 1.0))
     )
-    peak_lost = trap("peak is lost: the optimizer's lr and the factor are both 1. One of the two must carry the peak.")(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s, n * k, warmup, 1.0)))
-    warmup_lost = trap("The warmup is lost: pass it on to lr_at.")(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s, n * k, 0, peak)))
-    no_schedule = trap("The rate never changes. Step the scheduler after every update.")(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(1, n * k, warmup, peak)))
+    warmup_lost = trap("The warmup is lost: pass it on to lr_at.")(
+        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s, n * k, 0, peak))
+    )
+    no_schedule = trap("The rate never changes. Step the scheduler after every update.")(
+        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(1, n * k, warmup, peak))
+    )
 
-    steps_of_one_epoch = trap("The schedule is as long as one epoch, so the rate is 0 in all later ones. Its length is n_epochs·steps_per_epoch.")(
-        _loop(lambda s, e, n, k, peak, warmup: _given_lr_at(s, k, warmup, peak))
-    )
-    plain_cosine = trap("This is a plain cosine from the peak down: no warmup, and its first update has the rate of step 0. Keep lr_at, with s + 1.")(
-        _loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s - 1, n * k, 0, peak))
-    )
+    steps_of_one_epoch = trap(
+        "The schedule is as long as one epoch, so the rate is 0 in all later ones. Its length is n_epochs·steps_per_epoch."
+    )(_loop(lambda s, e, n, k, peak, warmup: _given_lr_at(s, k, warmup, peak)))
+    plain_cosine = trap(
+        "This is a plain cosine from the peak down: no warmup, and its first update has the rate of step 0. Keep lr_at, with s + 1."
+    )(_loop(lambda s, e, n, k, peak, warmup: _warmup_cosine(s - 1, n * k, 0, peak)))
     gradients_add_up = trap("The gradients add up: without zero_grad() update number s moves along the sum of s gradients.")(
         _loop(lambda s, e, n, k, peak, warmup: s * _warmup_cosine(s, n * k, warmup, peak))
     )
@@ -2185,11 +2520,16 @@ class SchedulerStep:
     reference = _cycle_loop(lambda n, k, top: [_cycle(i, n * k, top) for i in range(n * k)])
 
     cases = {
-        "rates": group([call(3, 10, 1.0), call(2, 15, 0.5), call(5, 8, 0.1), call(st.integers(2, 4), st.integers(6, 9), st.sampled_from([0.5, 0.1]))], n=6),
+        "rates": group(
+            [call(3, 10, 1.0), call(2, 15, 0.5), call(5, 8, 0.1), call(st.integers(2, 4), st.integers(6, 9), st.sampled_from([0.5, 0.1]))],
+            n=6,
+        ),
         "many short epochs": [call(12, 3, 0.4), call(20, 2, 1.0)],
     }
 
-    @trap("Two schedulers still write to one optimizer: the per-epoch cosine overwrites the rate of the first update of each epoch. Keep the one-cycle schedule only.")
+    @trap(
+        "Two schedulers still write to one optimizer: the per-epoch cosine overwrites the rate of the first update of each epoch. Keep the one-cycle schedule only."
+    )
     def both_schedulers(w, n_epochs, steps_per_epoch, max_lr):
         opt = torch.optim.SGD([w], lr=max_lr)
         one_cycle = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * steps_per_epoch + 1, cycle_momentum=False)
@@ -2204,11 +2544,16 @@ class SchedulerStep:
             if (i + 1) % steps_per_epoch == 0:
                 cosine.step()
 
-    cosine_only = trap("You kept the cosine and threw the one-cycle schedule away; the task asks for the one-cycle.")(_cycle_loop(lambda n, k, top: [top * _cosine(i // k / n) for i in range(n * k)]))
-    cosine_per_batch = trap("These are the rates of a cosine, not of a one-cycle: there is no rise. Keep OneCycleLR, drop the cosine.")(_cycle_loop(lambda n, k, top: [top * _cosine(i / (n * k)) for i in range(n * k)]))
-    stepped_per_epoch = trap("The one-cycle is stepped once per epoch, so only its first rates are ever used. It counts batches: step it after every update.")(
-        _cycle_loop(lambda n, k, top: [_cycle(i // k, n * k, top) for i in range(n * k)])
+    cosine_only = trap("You kept the cosine and threw the one-cycle schedule away; the task asks for the one-cycle.")(
+        _cycle_loop(lambda n, k, top: [top * _cosine(i // k / n) for i in range(n * k)])
     )
+    cosine_per_batch = trap("These are the rates of a cosine, not of a one-cycle: there is no rise. Keep OneCycleLR, drop the cosine.")(
+        _cycle_loop(lambda n, k, top: [top * _cosine(i / (n * k)) for i in range(n * k)])
+    )
+    stepped_per_epoch = trap(
+        "The one-cycle is stepped once per epoch, so only its first rates are ever used. It counts batches: step it after every update."
+    )(_cycle_loop(lambda n, k, top: [_cycle(i // k, n * k, top) for i in range(n * k)]))
+
     @trap("A one-cycle of n_epochs steps, stepped per epoch, is a staircase. Its length is n_epochs·steps_per_epoch, one step a batch.")
     def staircase(w, n_epochs, steps_per_epoch, max_lr):
         opt = torch.optim.SGD([w], lr=max_lr)
@@ -2221,21 +2566,27 @@ class SchedulerStep:
             if epoch + 1 < n_epochs:
                 sched.step()
 
-    one_rate_early = trap("The scheduler is stepped before the optimizer, so the first rate is skipped. First opt.step(), then the scheduler.")(
-        _cycle_loop(lambda n, k, top: [_cycle(min(i + 1, n * k - 1), n * k, top) for i in range(n * k)])
-    )
-    cycle_every_epoch = trap("The cycle starts anew in every epoch. One cycle spans the whole training; build the scheduler once, before the loops.")(
-        _cycle_loop(lambda n, k, top: [_cycle(i % k, k, top) if 0.3 * k > 1 else top for i in range(n * k)])
-    )
-    momentum_cycles_too = trap("OneCycleLR also cycles the momentum (0.95 → 0.85 → 0.95), even of an SGD that had none, so the updates are many times too long. Pass cycle_momentum=False.")(
+    one_rate_early = trap(
+        "The scheduler is stepped before the optimizer, so the first rate is skipped. First opt.step(), then the scheduler."
+    )(_cycle_loop(lambda n, k, top: [_cycle(min(i + 1, n * k - 1), n * k, top) for i in range(n * k)]))
+    cycle_every_epoch = trap(
+        "The cycle starts anew in every epoch. One cycle spans the whole training; build the scheduler once, before the loops."
+    )(_cycle_loop(lambda n, k, top: [_cycle(i % k, k, top) if 0.3 * k > 1 else top for i in range(n * k)]))
+    momentum_cycles_too = trap(
+        "OneCycleLR also cycles the momentum (0.95 → 0.85 → 0.95), even of an SGD that had none, so the updates are many times too long. Pass cycle_momentum=False."
+    )(
         _cycle_loop(
             lambda n, k, top: [_cycle(i, n * k, top) for i in range(n * k)],
-            momentum=lambda i, n: (lambda t: _between(0.95, 0.85, i / t) if i <= t else _between(0.85, 0.95, (i - t) / (n - 1 - t)))(0.3 * n - 1),
+            momentum=lambda i, n: (lambda t: _between(0.95, 0.85, i / t) if i <= t else _between(0.85, 0.95, (i - t) / (n - 1 - t)))(
+                0.3 * n - 1
+            ),
         )
     )
     constant_rate = trap("Without any scheduler the rate is constant. Keep the one-cycle.")(_cycle_loop(lambda n, k, top: [top] * (n * k)))
 
-    @trap("Two schedulers still write to one optimizer, now both in every step, and each goes on from the rate that the other left. Keep the one-cycle schedule only.")
+    @trap(
+        "Two schedulers still write to one optimizer, now both in every step, and each goes on from the rate that the other left. Keep the one-cycle schedule only."
+    )
     def both_per_batch(w, n_epochs, steps_per_epoch, max_lr):
         opt = torch.optim.SGD([w], lr=max_lr)
         one_cycle = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * steps_per_epoch, cycle_momentum=False)
@@ -2254,7 +2605,9 @@ class SchedulerStep:
     @right("OneCycleLR alone")
     def one_cycle_alone(w, n_epochs, steps_per_epoch, max_lr):
         opt = torch.optim.SGD([w], lr=max_lr)
-        sched = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=max_lr, epochs=n_epochs, steps_per_epoch=steps_per_epoch, cycle_momentum=False)
+        sched = torch.optim.lr_scheduler.OneCycleLR(
+            opt, max_lr=max_lr, epochs=n_epochs, steps_per_epoch=steps_per_epoch, cycle_momentum=False
+        )
         for _ in range(n_epochs):
             for _ in range(steps_per_epoch):
                 opt.zero_grad()
@@ -2347,7 +2700,14 @@ def _nothing(self, p):
     pass
 
 
-@exercise("optimizers.debug-adamw", names="AdamW", covers=["optimizers.adamw", "optimizers.q.adamw-vs-l2", "optimizers.probe-l2-in-adam", "thirty.tq08"], forbid=["torch"], rtol=1e-8, atol=1e-10)
+@exercise(
+    "optimizers.debug-adamw",
+    names="AdamW",
+    covers=["optimizers.adamw", "optimizers.q.adamw-vs-l2", "optimizers.probe-l2-in-adam", "thirty.tq08"],
+    forbid=["torch"],
+    rtol=1e-8,
+    atol=1e-10,
+)
 class DebugAdamW:
     probe = _run_adamw
 
@@ -2373,19 +2733,32 @@ class DebugAdamW:
             _adamw_call([(2, 3)], 8, [10.0], seed=2, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.0),
             _adamw_call([(3,)], 2, [1e-6], seed=4, weight_decay=0.0),
         ],
-        "decay": [_adamw_call([(3,)], 3, [0.1], weight_decay=0.3), _adamw_call([(2, 2)], 6, [10.0], seed=3, weight_decay=0.5), _adamw_call([(4,)], 6, [1.0], seed=9, weight_decay=0.5, betas=(0.7, 0.9))],
-        "several parameters": [_adamw_call(_THREE, 3, [0.1, 1.0, 10.0], weight_decay=0.0), _adamw_call(_THREE, 10, [0.1, 1.0, 10.0], seed=5, weight_decay=0.1)],
-        "equal shapes": [_adamw_call([(2,), (2,)], 3, [0.1, 10.0], weight_decay=0.0), _adamw_call(_TWINS, 30, [0.1, 1.0, 10.0], seed=6, weight_decay=0.1)],
+        "decay": [
+            _adamw_call([(3,)], 3, [0.1], weight_decay=0.3),
+            _adamw_call([(2, 2)], 6, [10.0], seed=3, weight_decay=0.5),
+            _adamw_call([(4,)], 6, [1.0], seed=9, weight_decay=0.5, betas=(0.7, 0.9)),
+        ],
+        "several parameters": [
+            _adamw_call(_THREE, 3, [0.1, 1.0, 10.0], weight_decay=0.0),
+            _adamw_call(_THREE, 10, [0.1, 1.0, 10.0], seed=5, weight_decay=0.1),
+        ],
+        "equal shapes": [
+            _adamw_call([(2,), (2,)], 3, [0.1, 10.0], weight_decay=0.0),
+            _adamw_call(_TWINS, 30, [0.1, 1.0, 10.0], seed=6, weight_decay=0.1),
+        ],
         "new rate": [
             _adamw_call([(3,)], 4, [1.0], [0.05, 0.05, 0.005, 0.005], seed=8, weight_decay=0.3),
             _adamw_call(_TWINS, 30, [0.1, 1.0, 10.0], [0.05] * 15 + [0.005] * 15, seed=7, weight_decay=0.2),
         ],
         "defaults": group(
-            call([normal((3,), 3.0), normal((2, 2), 3.0, 1)], [[normal((3,), 1.0, t), normal((2, 2), 1.0, 50 + t)] for t in range(5)]), probe=_run_default_adamw
+            call([normal((3,), 3.0), normal((2, 2), 3.0, 1)], [[normal((3,), 1.0, t), normal((2, 2), 1.0, 50 + t)] for t in range(5)]),
+            probe=_run_default_adamw,
         ),
     }
 
-    @trap("The decay is still in the gradient: wd·p goes through m, v and the division, so weights with large gradients are decayed least. Decouple it: p *= 1 − lr·wd, outside the moments.")
+    @trap(
+        "The decay is still in the gradient: wd·p goes through m, v and the division, so weights with large gradients are decayed least. Decouple it: p *= 1 − lr·wd, outside the moments."
+    )
     class decay_in_the_gradient(_AdamW):
         before = _nothing
 
@@ -2400,12 +2773,16 @@ class DebugAdamW:
             g += self.wd * p
             return g
 
-    @trap("t grows once per parameter, so the later parameters are corrected as if training were older. One step, one t: count before the loop.")
+    @trap(
+        "t grows once per parameter, so the later parameters are corrected as if training were older. One step, one t: count before the loop."
+    )
     class one_tick_per_parameter(_AdamW):
         def tick(self, i):
             self.t += 1
 
-    @trap("Parameters of equal shape share their moments. State belongs to a parameter, not to a shape: use its position (or id) as the key.")
+    @trap(
+        "Parameters of equal shape share their moments. State belongs to a parameter, not to a shape: use its position (or id) as the key."
+    )
     class moments_by_shape(_AdamW):
         def key(self, i, p):
             return p.shape
@@ -2415,7 +2792,9 @@ class DebugAdamW:
         def write(self, p, change):
             p = p - change
 
-    @trap("The arrays in params never change: you work on copies or on new arrays of the same name. Write in place: p *= …, p -= …, or p[...] = ….")
+    @trap(
+        "The arrays in params never change: you work on copies or on new arrays of the same name. Write in place: p *= …, p -= …, or p[...] = …."
+    )
     class works_on_copies(_AdamW):
         def __init__(self, params, *args, **kwargs):
             super().__init__([p.copy() for p in params], *args, **kwargs)
@@ -2425,7 +2804,9 @@ class DebugAdamW:
         def before(self, p):
             p *= 1 - self.wd
 
-    @trap("The decay uses the learning rate of the start. torch uses the current one, so a schedule decays the decay too: read self.lr in every step.")
+    @trap(
+        "The decay uses the learning rate of the start. torch uses the current one, so a schedule decays the decay too: read self.lr in every step."
+    )
     class decay_at_the_first_rate(_AdamW):
         def before(self, p):
             p *= 1 - self.first_lr * self.wd
@@ -2477,7 +2858,9 @@ class DebugAdamW:
             super().__init__(*args, **kwargs)
             self.v = self.m
 
-    @trap("You keep the learning rate of the start. It may be changed from outside: read self.lr in every step, for the decay and for the step.")
+    @trap(
+        "You keep the learning rate of the start. It may be changed from outside: read self.lr in every step, for the decay and for the step."
+    )
     class rate_of_the_start(_AdamW):
         def step(self, grads):
             self.lr = self.first_lr
@@ -2568,7 +2951,8 @@ class TestAdam:
     accepts = {
         "straight from the formulas": _adam,
         "torch": _adam_torch,
-        "number by number": _adam_one_by_one, "corrections folded into the rate": _adam_incremental,
+        "number by number": _adam_one_by_one,
+        "corrections folded into the rate": _adam_incremental,
         "other order of operations": _adam_fresh_averages,
         "on copies": _adam_on_copies,
         "powers and sums": _adam_by_powers,
@@ -2612,17 +2996,23 @@ class TestAdam:
         _same_track(adam_step, _TRIAL, _START, rtol=1e-5, atol=1e-6, lr=0.1)
         _same_track(adam_step, _TRIAL, _START, rtol=1e-5, atol=1e-6, lr=0.1, beta1=0.7, beta2=0.95)
 
-    @trap("Right implementations are rejected: equal to the last bit is too strict, since they order their operations differently. Compare with a tolerance.")
+    @trap(
+        "Right implementations are rejected: equal to the last bit is too strict, since they order their operations differently. Compare with a tolerance."
+    )
     def equal_to_the_last_bit(adam_step):
         for grads, settings in ((_TRIAL, {}), (_TRIAL, {"beta1": 0.7, "beta2": 0.95}), (_TINY, {})):
             for got, want in zip(_follow(adam_step, grads, _START, lr=0.1, **settings), _follow(_adam, grads, _START, lr=0.1, **settings)):
                 assert np.array_equal(got, want)
 
-    @trap("Your check rejects every right implementation, or nearly all. Is your own reference right, in float64: t from 1, the state fed back, eps after the root? Do you compare with a tolerance, and only what it returns?")
+    @trap(
+        "Your check rejects every right implementation, or nearly all. Is your own reference right, in float64: t from 1, the state fed back, eps after the root? Do you compare with a tolerance, and only what it returns?"
+    )
     def rejects_everything(adam_step):
         raise AssertionError
 
-    @trap("Most wrong Adams go through, or all. A check must raise; a returned False is ignored. And that a loss falls, or that some values agree roughly, proves little: compare w, m and v, and closely.")
+    @trap(
+        "Most wrong Adams go through, or all. A check must raise; a returned False is ignored. And that a loss falls, or that some values agree roughly, proves little: compare w, m and v, and closely."
+    )
     def goes_downhill(adam_step):
         w, m, v = np.array([2.0, -3.0]), np.zeros(2), np.zeros(2)
         for t in range(1, 60):
@@ -2640,7 +3030,9 @@ class TestAdam:
             _same_track(adam_step, grads, _START, rtol=0.5, atol=0.5, lr=1.0)
             _same_track(adam_step, grads, _START, rtol=0.5, atol=0.5, lr=1.0, beta1=0.5, beta2=0.8)
 
-    @trap("You compare w alone and hand in your own moments at every step, so wrong moments that come back go through. Compare m and v too, or feed back what it returns.")
+    @trap(
+        "You compare w alone and hand in your own moments at every step, so wrong moments that come back go through. Compare m and v too, or feed back what it returns."
+    )
     def weights_only(adam_step):
         for grads, settings in ((_TRIAL, {}), (_TRIAL, {"beta1": 0.7, "beta2": 0.95}), (_TINY, {})):
             w, m, v = _START, np.zeros(3), np.zeros(3)

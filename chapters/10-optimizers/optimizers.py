@@ -82,6 +82,7 @@ for step in range(1, 41):
 #
 # <details><summary>Hint 2</summary>First b = μ·b + g. Then the direction: b, or g + μ·b with the b you have just made.</details>
 
+
 # %% exercise="optimizers.sgd-momentum" points=3
 def sgd_step(
     w: np.ndarray, g: np.ndarray, buf: np.ndarray | None, lr: float, mu: float = 0.0, nesterov: bool = False
@@ -92,6 +93,7 @@ def sgd_step(
     direction = g + mu * b if nesterov else b
     return w - lr * direction, b
     ### END SOLUTION
+
 
 # %% check="optimizers.sgd-momentum"
 w_, g_, b_ = np.array([1.0]), np.array([2.0]), np.array([3.0])
@@ -131,6 +133,7 @@ assert np.allclose(sgd_step(w_, g_, None, 0.1, mu=0.5)[1], 2.0), "at the first s
 #
 # <details><summary>Hint 2</summary>sqrt(v + 1e−8) is at least 1e−4; sqrt(v) + 1e−8 is not.</details>
 
+
 # %% exercise="optimizers.adagrad-rmsprop" points=3
 def adagrad_step(w: np.ndarray, g: np.ndarray, s: np.ndarray, lr: float, eps: float = 1e-10) -> tuple[np.ndarray, np.ndarray]:
     """One step of Adagrad; returns the new weights and the new sum of squares."""
@@ -149,11 +152,14 @@ def rmsprop_step(
     return w - lr * g / (np.sqrt(v) + eps), v
     ### END SOLUTION
 
+
 # %% check="optimizers.adagrad-rmsprop"
 w_, g_ = np.array([1.0]), np.array([0.5])
 assert np.allclose(adagrad_step(w_, g_, np.zeros(1), 0.1), [[0.9], [0.25]]), "Adagrad: the first step is lr·sign(g)"
 assert np.allclose(rmsprop_step(w_, g_, np.zeros(1), 0.1, alpha=0.75), [[0.8], [0.0625]]), "RMSprop: v = 0.25·0.25"
-assert np.allclose(adagrad_step(w_, np.array([1e-7]), np.zeros(1), 0.1)[0], 0.9, atol=2e-4), "a gradient of 1e-7 moves the weight as far: eps after the root"
+assert np.allclose(adagrad_step(w_, np.array([1e-7]), np.zeros(1), 0.1)[0], 0.9, atol=2e-4), (
+    "a gradient of 1e-7 moves the weight as far: eps after the root"
+)
 assert np.allclose(rmsprop_step(w_, 0 * g_, np.zeros(1), 0.1)[0], 1.0), "no gradient, no step"
 
 # %% [markdown]
@@ -181,7 +187,11 @@ explore(
     noise=(0.0, 1.0, 0.1, 0.1),
 )
 ratio = (1 - 0.9) / math.sqrt(1 - 0.999)
-reveal(f"the first step is {ratio:.2f} times too long, the twelfth 6.6 times", answer="3 to 7 times too long", key="optimizers.demo-bias-correction")
+reveal(
+    f"the first step is {ratio:.2f} times too long, the twelfth 6.6 times",
+    answer="3 to 7 times too long",
+    key="optimizers.demo-bias-correction",
+)
 
 # %% [markdown]
 # **What to see.** $m$ is too small by 10, but $\sqrt v$ by 31.6, and it stands below the line. Left: the error peaks at step 12 and fades slowly. Right: with pure noise the *corrected* scale $1/\sqrt{\hat v}$ still differs by more than a factor of 10
@@ -201,6 +211,7 @@ reveal(f"the first step is {ratio:.2f} times too long, the twelfth 6.6 times", a
 # <details><summary>Hint 1</summary>Five lines, in the order of the formula. Which of the names go back to the caller?</details>
 #
 # <details><summary>Hint 2</summary>The first step is lr·g/(|g| + eps): its length is lr whatever the gradient, unless the gradient is near eps.</details>
+
 
 # %% exercise="optimizers.adam-step" points=4
 def adam_step(
@@ -222,6 +233,7 @@ def adam_step(
     v_hat = v / (1 - beta2**t)
     return w - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
     ### END SOLUTION
+
 
 # %% check="optimizers.adam-step"
 w_, m_, v_ = adam_step(np.array([1.0]), np.array([0.5]), np.zeros(1), np.zeros(1), 1, lr=0.1)
@@ -248,6 +260,7 @@ assert np.allclose(w_, 0.905263), "second step: m_hat = −0.005/0.19, v_hat = 0
 #
 # <details><summary>Hint 2</summary>The ratio may cross 1 on its way up, and come back down. Look for the last step outside the band.</details>
 
+
 # %% exercise="optimizers.bias-ratio" points=3
 def bias_ratio(t: int, beta1: float = 0.9, beta2: float = 0.999) -> float:
     """How many times longer Adam's step is without bias correction, at step `t`."""
@@ -262,6 +275,7 @@ def steps_until(beta1: float, beta2: float, tol: float) -> int:
     outside = [t for t in range(1, 10_000) if abs(bias_ratio(t, beta1, beta2) - 1) > tol]
     return outside[-1] + 1 if outside else 1
     ### END SOLUTION
+
 
 # %% check="optimizers.bias-ratio"
 assert math.isclose(bias_ratio(1), 10**0.5, rel_tol=1e-6), "at t = 1: 0.1 / sqrt(0.001) = 3.162"
@@ -298,7 +312,12 @@ print("1e-8 in fp16:", np.float16(1e-8), "   smallest positive fp16:", np.finfo(
 # %%
 predict(
     "Adam + L2, equal weights, gradients ±10 and ±0.01 in turn. After 100 steps …",
-    ["both have shrunk alike", "the one with large gradients has shrunk more", "the one with small gradients has shrunk more", "neither has shrunk"],
+    [
+        "both have shrunk alike",
+        "the one with large gradients has shrunk more",
+        "the one with small gradients has shrunk more",
+        "neither has shrunk",
+    ],
     key="optimizers.decay",
 )
 
@@ -369,6 +388,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>A shape (…, a, b) holds prod(…) matrices, each with a + b numbers.</details>
 
+
 # %% exercise="optimizers.state-memory" points=3
 def optimizer_state_bytes(shapes: list[tuple[int, ...]], kind: str) -> int:
     """Bytes of optimizer state for fp32 parameters of these shapes."""
@@ -381,6 +401,7 @@ def optimizer_state_bytes(shapes: list[tuple[int, ...]], kind: str) -> int:
         raise ValueError(f"unknown optimizer {kind!r}")
     return per_weight[kind] * sum(math.prod(s) for s in shapes)
     ### END SOLUTION
+
 
 # %% check="optimizers.state-memory"
 assert optimizer_state_bytes([(1000, 500), (500,)], "adam") == 4_004_000, "Adam: 8 bytes for each of 500 500 weights"
@@ -405,6 +426,7 @@ assert optimizer_state_bytes([(7,)], "sgd") == 0, "plain SGD remembers nothing"
 #
 # <details><summary>Hint 2</summary>Add up the two lines for Adam. Does mixed precision save memory here?</details>
 
+
 # %% exercise="thirty.training-bytes" points=2
 def training_bytes(n_params: int, optimizer: str, mixed: bool = False) -> int:
     """Bytes for weights, gradients and optimizer state."""
@@ -413,6 +435,7 @@ def training_bytes(n_params: int, optimizer: str, mixed: bool = False) -> int:
     weight_and_gradient = 2 + 2 + 4 if mixed else 4 + 4
     return n_params * (weight_and_gradient + 4 * states)
     ### END SOLUTION
+
 
 # %% check="thirty.training-bytes"
 assert training_bytes(1000, "momentum") == 12_000, "4 weight + 4 gradient + 4 velocity"
@@ -472,6 +495,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>x = min(1, (step − warmup)/(total − warmup)). With warmup = total that divides by zero: the case needs a line of its own.</details>
 
+
 # %% exercise="optimizers.warmup-cosine" points=3
 def lr_at(step: int, total: int, warmup: int, peak: float, min_lr: float = 0.0) -> float:
     """Learning rate at a step: linear warmup, then cosine decay."""
@@ -483,6 +507,7 @@ def lr_at(step: int, total: int, warmup: int, peak: float, min_lr: float = 0.0) 
     x = (step - warmup) / max(total - warmup, 1)
     return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * x))
     ### END SOLUTION
+
 
 # %% check="optimizers.warmup-cosine"
 assert math.isclose(lr_at(5, 100, 10, 1.0), 0.5), "half-way up the ramp"
@@ -508,6 +533,7 @@ assert math.isclose(lr_at(0, 100, 0, 1.0), 1.0), "without warmup step 0 has the 
 #
 # <details><summary>Hint 2</summary>lr_min + (lr_max − lr_min)·½(1 + cos πx), with x limited to 1.</details>
 
+
 # %% exercise="thirty.warmup-cosine" points=2
 def lr_at(step: int, warm: int, total: int, lr_max: float, lr_min: float = 0.0) -> float:
     """Learning rate of update `step` (from 0): a ramp that starts to move at once, then a cosine."""
@@ -517,6 +543,7 @@ def lr_at(step: int, warm: int, total: int, lr_max: float, lr_min: float = 0.0) 
     x = min(1.0, (step - warm) / (total - warm))
     return lr_min + (lr_max - lr_min) * 0.5 * (1 + math.cos(math.pi * x))
     ### END SOLUTION
+
 
 # %% check="thirty.warmup-cosine"
 assert math.isclose(lr_at(0, 5, 40, 0.1), 0.02), "the first update has a fifth of the maximum"
@@ -542,6 +569,7 @@ assert math.isclose(lr_at(60, 5, 40, 0.1, 0.01), 0.01), "and it stays there"
 #
 # <details><summary>Hint 2</summary>x = step/p in the rise, x = (step − p)/(total − 1 − p) in the fall.</details>
 
+
 # %% exercise="optimizers.step-onecycle" points=3
 def step_decay(step: int, base: float, milestones: list[int], gamma: float = 0.1) -> float:
     """Learning rate with a drop by `gamma` at each milestone."""
@@ -560,6 +588,7 @@ def one_cycle(step: int, total: int, max_lr: float, pct: float = 0.3, div: float
         a, b, x = max_lr, start / final_div, (step - p) / (total - 1 - p)
     return b + (a - b) * 0.5 * (1 + math.cos(math.pi * x))
     ### END SOLUTION
+
 
 # %% check="optimizers.step-onecycle"
 assert math.isclose(step_decay(2, 0.4, [3, 7]), 0.4) and math.isclose(step_decay(3, 0.4, [3, 7]), 0.04), "the drop is at step 3"
@@ -619,6 +648,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>At batch = critical both sides must agree: no jump.</details>
 
+
 # %% exercise="optimizers.scale-lr" points=2
 def scale_lr(base_lr: float, base_batch: int, batch: int, rule: str = "linear", critical: int | None = None) -> float:
     """Learning rate for another batch size."""
@@ -629,6 +659,7 @@ def scale_lr(base_lr: float, base_batch: int, batch: int, rule: str = "linear", 
     ratio = limit / base_batch
     return base_lr * (ratio if rule == "linear" else math.sqrt(ratio)) * math.sqrt(batch / limit)
     ### END SOLUTION
+
 
 # %% check="optimizers.scale-lr"
 assert math.isclose(scale_lr(0.1, 256, 2048), 0.8), "eight times the batch, eight times the rate"
@@ -654,10 +685,9 @@ assert math.isclose(scale_lr(0.1, 256, 32768, critical=8192), 6.4), "3.2 at the 
 #
 # <details><summary>Hint 2</summary>Without wd every layer changes by the same share of its norm, lr·eta. A layer of zeros would have q = 0 and never leave: hence the guard.</details>
 
+
 # %% exercise="optimizers.lars-step" points=3
-def lars_step(
-    params: list[np.ndarray], grads: list[np.ndarray], lr: float, eta: float = 1e-3, wd: float = 0.0
-) -> list[np.ndarray]:
+def lars_step(params: list[np.ndarray], grads: list[np.ndarray], lr: float, eta: float = 1e-3, wd: float = 0.0) -> list[np.ndarray]:
     """One step of LARS without momentum; returns the new parameters."""
     ### BEGIN SOLUTION
     new = []
@@ -667,6 +697,7 @@ def lars_step(
         new.append(w - lr * q * (g + wd * w))
     return new
     ### END SOLUTION
+
 
 # %% check="optimizers.lars-step"
 assert np.allclose(lars_step([np.array([3.0, 4.0])], [np.array([0.0, 2.0])], 1.0, eta=0.1)[0], [3.0, 3.5]), "q = 0.1·5/2 = 0.25"
@@ -716,6 +747,7 @@ print("by norm ", by_norm.round(3), "  by value", by_value)
 #
 # <details><summary>Hint 2</summary>The optimizer first, then the scheduler: otherwise the first rate is never used. LambdaLR counts from 0, hence the s + 1.</details>
 
+
 # %% exercise="optimizers.debug-scheduler" points=3
 def lr_at(step: int, total: int, warmup: int, peak: float, min_lr: float = 0.0) -> float:
     """Given, and right: linear warmup, then cosine."""
@@ -738,6 +770,7 @@ def train(w: torch.nn.Parameter, n_epochs: int, steps_per_epoch: int, peak: floa
             sched.step()
     ### END SOLUTION
 
+
 # %% broken="optimizers.debug-scheduler"
 def lr_at(step: int, total: int, warmup: int, peak: float, min_lr: float = 0.0) -> float:
     """Given, and right: linear warmup, then cosine."""
@@ -756,6 +789,7 @@ def train(w: torch.nn.Parameter, n_epochs: int, steps_per_epoch: int, peak: floa
             w.sum().backward()
             sched.step()
             opt.step()
+
 
 # %% check="optimizers.debug-scheduler"
 w_ = torch.nn.Parameter(torch.zeros(1))
@@ -779,6 +813,7 @@ assert abs(w_.item() + 2.95) < 1e-4, f"60 updates at half the peak on average: w
 #
 # <details><summary>Hint 2</summary>cycle_momentum=False is right as it stands: with True, OneCycleLR would give SGD a momentum that it never had.</details>
 
+
 # %% exercise="thirty.scheduler-step" points=2
 def train_one_cycle(w: torch.nn.Parameter, n_epochs: int, steps_per_epoch: int, max_lr: float) -> None:
     """Train `w` in place under one learning-rate cycle."""
@@ -792,6 +827,7 @@ def train_one_cycle(w: torch.nn.Parameter, n_epochs: int, steps_per_epoch: int, 
             opt.step()
             cycle.step()
     ### END SOLUTION
+
 
 # %% broken="thirty.scheduler-step"
 def train_one_cycle(w: torch.nn.Parameter, n_epochs: int, steps_per_epoch: int, max_lr: float) -> None:
@@ -807,6 +843,7 @@ def train_one_cycle(w: torch.nn.Parameter, n_epochs: int, steps_per_epoch: int, 
             cycle.step()
         cosine.step()
 
+
 # %% check="thirty.scheduler-step"
 w_ = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
 seen_ = []
@@ -815,7 +852,9 @@ train_one_cycle(w_, 4, 10, 1.0)
 rates_ = np.diff([*seen_, -w_.item()])
 assert len(rates_) == 40, "40 updates, one per iteration"
 assert np.isclose(rates_[0], 0.04) and np.isclose(rates_[11], 1.0), "from max_lr/25 at the start to max_lr at update 12"
-assert (np.diff(rates_[11:]) < 0).all(), f"after the peak the rate only falls; yours rises after update {12 + int(np.argmax(np.diff(rates_[11:]) >= 0)) + 1}"
+assert (np.diff(rates_[11:]) < 0).all(), (
+    f"after the peak the rate only falls; yours rises after update {12 + int(np.argmax(np.diff(rates_[11:]) >= 0)) + 1}"
+)
 
 # %% [markdown]
 # ### Exercise optimizers.debug-adamw · difficulty 4 of 5 · 25 min · 4 points
@@ -834,6 +873,7 @@ assert (np.diff(rates_[11:]) < 0).all(), f"after the peak the rate only falls; y
 # <details><summary>Hint 1</summary>Try one parameter without decay, then one with decay, then two of different shape, then two of equal shape. Each shows another fault.</details>
 #
 # <details><summary>Hint 2</summary>What is the key of the state? How often does t count? Whose array does += write into, and whose does p = p − … ?</details>
+
 
 # %% exercise="optimizers.debug-adamw" points=4
 class AdamW:
@@ -860,6 +900,7 @@ class AdamW:
             p -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
         ### END SOLUTION
 
+
 # %% broken="optimizers.debug-adamw"
 class AdamW:
     """Adam with decoupled weight decay on a list of arrays."""
@@ -879,6 +920,7 @@ class AdamW:
             m = self.m[p.shape] = b1 * self.m[p.shape] + (1 - b1) * g
             v = self.v[p.shape] = b2 * self.v[p.shape] + (1 - b2) * g * g
             p = p - self.lr * (m / (1 - b1**self.t)) / (np.sqrt(v / (1 - b2**self.t)) + self.eps)
+
 
 # %% check="optimizers.debug-adamw"
 p_, g_ = np.array([1.0]), np.array([0.5])
@@ -907,6 +949,7 @@ assert np.allclose(twins_, [[0.9], [1.1]]), "two parameters of equal shape: each
 #
 # <details><summary>Hint 2</summary>Several steps that feed the state back; a second pair of betas; gradients of about 1e−6. torch.optim.Adam can walk beside you.</details>
 
+
 # %% exercise="optimizers.test-adam" points=4
 def check_adam(adam_step: Callable) -> None:
     """Raise AssertionError if `adam_step` is wrong."""
@@ -924,10 +967,13 @@ def check_adam(adam_step: Callable) -> None:
             assert np.allclose(w, p.detach().numpy(), rtol=1e-8, atol=1e-12), f"step {t}, betas {beta1}, {beta2}"
     ### END SOLUTION
 
+
 # %% check="optimizers.test-adam"
 def right_(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+
 check_adam(right_)  # a right one passes
 try:
     check_adam(lambda w, g, m, v, t, lr=1e-3, **_: (w - lr * g, m, v))

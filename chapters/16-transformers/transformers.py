@@ -79,8 +79,13 @@ reveal(f"raw {scores.var():.0f}, divided by 16: {(scores / 16).var():.2f}", answ
 # "For normalisation" is therefore no answer. Softmax normalises anyway; the root keeps its *input* in the range where it has a slope.
 
 # %% demo="transformers.attention-map" covers="transformers.fig-sdpa transformers.sdpa transformers.sqrt-dk transformers.qkv-separate"
-explore(demos.attention_map, alt="Attention weights of a seven-word sentence, and a histogram of the scores behind them",
-        d_k=[64, 4, 16, 256, 1024], scaled=True, tie_query_and_key=False)
+explore(
+    demos.attention_map,
+    alt="Attention weights of a seven-word sentence, and a histogram of the scores behind them",
+    d_k=[64, 4, 16, 256, 1024],
+    scaled=True,
+    tie_query_and_key=False,
+)
 
 # %% [markdown]
 # **What to see.** From left to right: scores, weights, spread of the scores. The weights of each row sum to 1. Without scaling, wide heads
@@ -107,6 +112,7 @@ explore(demos.attention_map, alt="Attention weights of a seven-word sentence, an
 # <details><summary>Hint 1</summary>Which value must a forbidden score have so that its exponential is 0? And what does softmax make of a row that has only such scores?</details>
 # <details><summary>Hint 2</summary>$-\infty$ before softmax; afterwards put 0 where a row has no allowed key.</details>
 
+
 # %% exercise="transformers.sdpa" points=4
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention: (out, weights). True in `mask` means that a query may attend to a key."""
@@ -119,6 +125,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[T
         weights = weights.masked_fill(~mask.any(-1, keepdim=True), 0.0)
     return weights @ v, weights
     ### END SOLUTION
+
 
 # %% check="transformers.sdpa"
 one = torch.ones(1, 1, 1, 1)
@@ -141,13 +148,17 @@ assert (nobody == 0).all(), "a row with no allowed key gives 0"
 # Before you run the next cell: the scores are `[2, 1, 3]` and key 2 is the future. Somebody sets the forbidden score to 0. How much weight does the future keep?
 
 # %%
-predict("Weight of the future key if its score is set to 0", ["0 %", "about 9 %", "about 33 %", "67 %, as before"], key="transformers.mask-zero")
+predict(
+    "Weight of the future key if its score is set to 0", ["0 %", "about 9 %", "about 33 %", "67 %, as before"], key="transformers.mask-zero"
+)
 
 # %% demo="transformers.mask-zero" covers="transformers.causal-mask transformers.causal-bugs transformers.tq06"
 rows = {"no mask": [2.0, 1.0, 3.0], "score set to 0": [2.0, 1.0, 0.0], "score set to -inf": [2.0, 1.0, -math.inf]}
 weights = {name: torch.tensor(row).softmax(0).tolist() for name, row in rows.items()}
 weights["zeroed after softmax"] = [*weights["no mask"][:2], 0.0]
-figures.show(demos.mask_bars(weights), alt="Weights of three keys under four treatments; only -inf gives the future 0 and the rest a sum of 1")
+figures.show(
+    demos.mask_bars(weights), alt="Weights of three keys under four treatments; only -inf gives the future 0 and the rest a sum of 1"
+)
 reveal(f"{weights['score set to 0'][2]:.3f}", answer="about 9 %", key="transformers.mask-zero")
 
 # %% [markdown]
@@ -179,12 +190,14 @@ reveal(f"{weights['score set to 0'][2]:.3f}", answer="about 9 %", key="transform
 # <details><summary>Hint 1</summary>At which position does query i really stand?</details>
 # <details><summary>Hint 2</summary>Query $i$ stands at $T_k-T_q+i$ and may see $j\le T_k-T_q+i$.</details>
 
+
 # %% exercise="transformers.causal-mask" points=2
 def causal_mask(T_q: int, T_k: int) -> Tensor:
     """Boolean (T_q, T_k): may new query i attend to key j? The queries are the last T_q positions."""
     ### BEGIN SOLUTION
     return torch.ones(T_q, T_k, dtype=torch.bool).tril(T_k - T_q)
     ### END SOLUTION
+
 
 # %% check="transformers.causal-mask"
 mask = torch.as_tensor(causal_mask(2, 4))
@@ -230,11 +243,13 @@ print("view(B, h, T, d) gives                        :", wrong[0, 0].tolist())
 # <details><summary>Hint 1</summary>Project, split, attend, merge, project. Write the shape behind each line.</details>
 # <details><summary>Hint 2</summary>(B, T, D) → (B, T, h, d) → (B, h, T, d), and the same way back.</details>
 
+
 # %% exercise="transformers.multihead" points=4
 def multi_head_attention(
     x_q: Tensor, x_kv: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, W_o: Tensor, n_heads: int, mask: Tensor | None = None
 ) -> Tensor:
     """Multi-head attention of x_q (B, T, D) to x_kv (B, S, D); weights (D, D) as in nn.Linear."""
+
     ### BEGIN SOLUTION
     def heads(x: Tensor, W: Tensor) -> Tensor:
         return (x @ W.T).unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, h, T, d)
@@ -243,6 +258,7 @@ def multi_head_attention(
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return y.transpose(1, 2).flatten(2) @ W_o.T
     ### END SOLUTION
+
 
 # %% check="transformers.multihead"
 torch.manual_seed(1)
@@ -297,8 +313,12 @@ reveal(f"the same as before: {same}; shuffled likewise: {moved}", answer="the sa
 # training; position interpolation (Chen et al. 2023) and YaRN (Peng et al. 2023) exist for that reason. ALiBi was made for length (Press et al. 2021).
 
 # %% demo="transformers.positions" covers="transformers.positions transformers.position-where transformers.tq03"
-explore(demos.positions, alt="A position scheme, and the score of two equal tokens against their distance",
-        scheme=["sinusoidal", "learned", "RoPE", "ALiBi"], query_position=(0, 80, 4, 24))
+explore(
+    demos.positions,
+    alt="A position scheme, and the score of two equal tokens against their distance",
+    scheme=["sinusoidal", "learned", "RoPE", "ALiBi"],
+    query_position=(0, 80, 4, 24),
+)
 
 # %% [markdown]
 # **What to see.** Left: the scheme itself. Right: the score between a query and a key with the same content, key by key. The grey zone is beyond the trained 64 positions: the learned
@@ -316,6 +336,7 @@ explore(demos.positions, alt="A position scheme, and the score of two equal toke
 # <details><summary>Hint 1</summary>Compute a table of angles (T, d/2) first; each angle is used twice.</details>
 # <details><summary>Hint 2</summary>The angle of pair $i$ at position $p$ is $p\cdot 10000^{-2i/d}$.</details>
 
+
 # %% exercise="transformers.sinusoidal" points=2
 def sinusoidal_encoding(T: int, d: int) -> Tensor:
     """Sinusoidal position table (T, d): sin in even columns, cos of the same angle in odd ones."""
@@ -324,6 +345,7 @@ def sinusoidal_encoding(T: int, d: int) -> Tensor:
     angles = torch.arange(T, dtype=torch.float64)[:, None] * rates  # (T, d/2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
     ### END SOLUTION
+
 
 # %% check="transformers.sinusoidal"
 table = np.asarray(sinusoidal_encoding(3, 4))
@@ -351,6 +373,7 @@ assert np.allclose(table[1], [0.84147, 0.54030, 0.01000, 0.99995], atol=1e-4), f
 # <details><summary>Hint 1</summary>Split x into its even and its odd features, rotate, interleave again.</details>
 # <details><summary>Hint 2</summary>New even: $x_e\cos-x_o\sin$. New odd: $x_e\sin+x_o\cos$. `torch.stack(…, -1).flatten(-2)` interleaves.</details>
 
+
 # %% exercise="transformers.rope" points=3
 def rope(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
     """Rotate adjacent feature pairs of x (..., T, d) by position times base^(-2i/d)."""
@@ -362,6 +385,7 @@ def rope(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([even * c - odd * s, even * s + odd * c], dim=-1).flatten(-2)
     ### END SOLUTION
+
 
 # %% check="transformers.rope"
 turned = rope(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
@@ -383,8 +407,12 @@ assert torch.allclose(rope(q, torch.tensor([31])).norm(), q.norm()), "a rotation
 # Stack 12 to 96 of these and you have GPT or BERT.
 
 # %% demo="transformers.block" covers="transformers.fig-block transformers.block-idea transformers.pre-post-ln transformers.tq10"
-explore(demos.block, alt="A transformer block as a drawing, and the gradient norm of each layer at initialisation",
-        norm=["pre-LN", "post-LN"], depth=(2, 48, 2, 24))
+explore(
+    demos.block,
+    alt="A transformer block as a drawing, and the gradient norm of each layer at initialisation",
+    norm=["pre-LN", "post-LN"],
+    depth=(2, 48, 2, 24),
+)
 
 # %% [markdown]
 # **What to see.** In pre-LN an unbroken line runs from bottom to top; in post-LN a norm sits on that line. Compare the dots, the last layer: at 24 layers post-LN's gradient is about three times pre-LN's.
@@ -395,7 +423,10 @@ explore(demos.block, alt="A transformer block as a drawing, and the gradient nor
 # often ends slightly better.
 
 # %% demo="transformers.warmup" covers="transformers.pre-post-ln transformers.tq10"
-figures.show(demos.warmup(), alt="Training loss over 90 steps: pre-LN without warmup is lowest, post-LN with warmup next, post-LN without warmup highest")
+figures.show(
+    demos.warmup(),
+    alt="Training loss over 90 steps: pre-LN without warmup is lowest, post-LN with warmup next, post-LN without warmup highest",
+)
 
 # %% [markdown]
 # **What to see.** Six layers, a high learning rate, the same batches of Python source. Without warmup post-LN gets stuck; with 60 slow steps it goes on falling; pre-LN does not need them.
@@ -423,6 +454,7 @@ figures.show(demos.warmup(), alt="Training loss over 90 steps: pre-LN without wa
 # <details><summary>Hint 1</summary>Two lines, each of the form x = x + sublayer(norm(x)).</details>
 # <details><summary>Hint 2</summary>The second line reads the x that the first one made.</details>
 
+
 # %% exercise="transformers.pre-ln-block" points=4
 def attention(x: Tensor, params: dict[str, Tensor], n_heads: int, mask: Tensor | None = None) -> Tensor:
     """Given: multi-head self-attention of x (B, T, D) with W_q, W_k, W_v, W_o. True in `mask` means may attend."""
@@ -442,6 +474,7 @@ def pre_ln_block(x: Tensor, params: dict[str, Tensor], n_heads: int, mask: Tenso
     h = F.gelu(F.linear(F.layer_norm(x, D, p["ln2_weight"], p["ln2_bias"]), p["W_1"], p["b_1"]))
     return x + F.linear(h, p["W_2"], p["b_2"])
     ### END SOLUTION
+
 
 # %% check="transformers.pre-ln-block"
 layer = nn.TransformerEncoderLayer(6, 2, 10, 0.0, "gelu", norm_first=True, batch_first=True)
@@ -478,6 +511,7 @@ assert torch.allclose(pre_ln_block(x, p, 2), layer(x), atol=1e-5), "differs from
 # <details><summary>Hint 1</summary>Which branch is activated, which stays linear?</details>
 # <details><summary>Hint 2</summary>Two products with D → F, a product of the two, one product back.</details>
 
+
 # %% exercise="transformers.swiglu" points=2
 def swiglu_ffn(x: Tensor, W_gate: Tensor, W_up: Tensor, W_down: Tensor) -> Tensor:
     """SwiGLU feed-forward network on the last axis of x."""
@@ -491,6 +525,7 @@ def swiglu_hidden(d_model: int) -> int:
     ### BEGIN SOLUTION
     return 8 * d_model // 3
     ### END SOLUTION
+
 
 # %% check="transformers.swiglu"
 one = torch.ones(1, 1)
@@ -537,6 +572,7 @@ print("moved along:", scores.masked_fill(~mask.to("meta"), -math.inf).shape)
 # <details><summary>Hint 1</summary>register_buffer has an argument for what a checkpoint need not hold.</details>
 # <details><summary>Hint 2</summary>(B, T, 3D) → three times (B, T, D) → (B, h, T, d). Cut the mask to T by T.</details>
 
+
 # %% exercise="transformers.attention-module" points=5
 class CausalSelfAttention(nn.Module):
     """Causal multi-head self-attention with dropout on the attention weights."""
@@ -560,6 +596,7 @@ class CausalSelfAttention(nn.Module):
         weights = scores.masked_fill(~self.mask[:T, :T], -math.inf).softmax(-1)
         return self.out((self.dropout(weights) @ v).transpose(1, 2).flatten(2))
         ### END SOLUTION
+
 
 # %% check="transformers.attention-module"
 torch.manual_seed(3)
@@ -600,6 +637,7 @@ assert model.to("meta")(x.to("meta")).shape == (2, 5, 12), "something stays behi
 # <details><summary>Hint 1</summary>How many tokens does each row really have?</details>
 # <details><summary>Hint 2</summary>$\sum_t v_t h_t/\sum_t v_t$ per row.</details>
 
+
 # %% exercise="bank.classifier-head" points=2
 def classify(h: Tensor, valid: Tensor, W: Tensor, b: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Logits and mean cross-entropy of a linear head on the mean of valid states."""
@@ -608,6 +646,7 @@ def classify(h: Tensor, valid: Tensor, W: Tensor, b: Tensor, y: Tensor) -> tuple
     logits = F.linear(total / valid.sum(1, keepdim=True), W, b)
     return logits, F.cross_entropy(logits, y)
     ### END SOLUTION
+
 
 # %% check="bank.classifier-head"
 h, valid = torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([[True, True, False]])
@@ -623,8 +662,15 @@ assert abs(loss.item() - 0.1269) < 1e-3, f"loss 0.1269, not {loss.item():.4f}: d
 # 96 layers, 96 GiB, unless you recompute or never store it.
 
 # %% demo="transformers.cost" covers="transformers.complexity transformers.flash transformers.kv-cache transformers.mqa-gqa"
-explore(demos.cost, alt="Bytes of score matrix and KV cache, and FLOPs of attention, against the number of tokens",
-        tokens=[4096, 512, 2048, 16384, 131072], heads=(1, 64, 1, 32), kv_heads=[8, 1, 2, 4, 16, 32], layers=(1, 96, 1, 32), batch=(1, 16, 1, 1))
+explore(
+    demos.cost,
+    alt="Bytes of score matrix and KV cache, and FLOPs of attention, against the number of tokens",
+    tokens=[4096, 512, 2048, 16384, 131072],
+    heads=(1, 64, 1, 32),
+    kv_heads=[8, 1, 2, 4, 16, 32],
+    layers=(1, 96, 1, 32),
+    batch=(1, 16, 1, 1),
+)
 
 # %% [markdown]
 # **What to see.** Slopes on log axes: the stored score matrix and the FLOPs grow with $n^2$, the cache and a tile with $n$. The dot is your $n$. **Try** 131072 tokens, then fewer K/V heads: one line falls,
@@ -643,6 +689,7 @@ explore(demos.cost, alt="Bytes of score matrix and KV cache, and FLOPs of attent
 # <details><summary>Hint 1</summary>A product of (n, m) and (m, p) takes 2·n·m·p operations.</details>
 # <details><summary>Hint 2</summary>Per head the products are (T, d)·(d, T) and (T, T)·(T, d).</details>
 
+
 # %% exercise="transformers.cost" points=2
 def attention_cost(B: int, H: int, T: int, d_head: int, dtype_bytes: int) -> tuple[int, int]:
     """FLOPs of both attention products, and bytes of the score matrices."""
@@ -650,6 +697,7 @@ def attention_cost(B: int, H: int, T: int, d_head: int, dtype_bytes: int) -> tup
     entries = B * H * T * T
     return 2 * (2 * entries * d_head), entries * dtype_bytes
     ### END SOLUTION
+
 
 # %% check="transformers.cost"
 flops, score_bytes = attention_cost(1, 32, 4096, 64, 2)
@@ -666,7 +714,11 @@ assert attention_cost(3, 5, 8, 7, 4)[0] == 4 * attention_cost(3, 5, 4, 7, 4)[0],
 # $$p=e^{s-m'},\qquad \ell\leftarrow \ell\,e^{m-m'}+\textstyle\sum p,\qquad o\leftarrow o\,e^{m-m'}+p\,V_{block},\qquad\text{at the end } o/\ell$$
 
 # %% demo="transformers.online-softmax" covers="transformers.flash transformers.probe"
-explore(demos.online_softmax, alt="Twelve scores in blocks; running maximum, running sum and running output after some blocks", blocks_read=(1, 4, 1, 2))
+explore(
+    demos.online_softmax,
+    alt="Twelve scores in blocks; running maximum, running sum and running output after some blocks",
+    blocks_read=(1, 4, 1, 2),
+)
 
 # %% [markdown]
 # **What to see.** After each block the running output is exactly the softmax average of what was read so far. In block 3 the maximum jumps and the old sum shrinks. **Try** all four blocks: the dashed line is the full softmax.
@@ -705,6 +757,7 @@ for dtype in (torch.float32, torch.bfloat16):
 # <details><summary>Hint 1</summary>With which m do you start, so that the first block wipes out the empty sums?</details>
 # <details><summary>Hint 2</summary>Start with $m=-\infty$, $\ell=0$, $o=0$: $e^{-\infty-m'}=0$.</details>
 
+
 # %% exercise="transformers.flash" points=5
 def flash_attention(q: Tensor, k: Tensor, v: Tensor, block: int) -> Tensor:
     """Exact softmax attention over blocks of keys, with a running maximum, denominator and output."""
@@ -718,6 +771,7 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, block: int) -> Tensor:
         total, out, m = total * shrink + p.sum(-1, keepdim=True), out * shrink + p @ values, m_new
     return out / total
     ### END SOLUTION
+
 
 # %% check="transformers.flash"
 torch.manual_seed(4)
@@ -743,14 +797,19 @@ assert torch.isfinite(torch.as_tensor(flash_attention(100 * q, 100 * k, v, 2))).
 # With 32 KV heads it would be 4 GiB.
 
 # %%
-predict("A prompt of 100 tokens, then 200 new ones. Without a cache, how many token positions go through the model?",
-        ["299", "20,000", "39,900", "90,000"], key="transformers.recompute")
+predict(
+    "A prompt of 100 tokens, then 200 new ones. Without a cache, how many token positions go through the model?",
+    ["299", "20,000", "39,900", "90,000"],
+    key="transformers.recompute",
+)
 
 # %% demo="transformers.recompute" covers="transformers.kv-cache transformers.tq04"
 prompt, new = 100, 200
 without = sum(prompt + i for i in range(new))
 with_cache = prompt + (new - 1)
-reveal(f"{without:,} without, {with_cache} with a cache: {without / with_cache:.0f} times fewer", answer="39,900", key="transformers.recompute")
+reveal(
+    f"{without:,} without, {with_cache} with a cache: {without / with_cache:.0f} times fewer", answer="39,900", key="transformers.recompute"
+)
 
 # %% [markdown]
 # **What to see.** 100 + 101 + … + 299 against 100 + 199. The last token is never fed: nobody asks what follows it. **Try** 2000 new tokens.
@@ -769,6 +828,7 @@ reveal(f"{without:,} without, {with_cache} with a cache: {without / with_cache:.
 #
 # <details><summary>Hint 1</summary>Where does the second chunk begin? Ask both the positions and the mask.</details>
 # <details><summary>Hint 2</summary>With t cached and n new tokens, row i stands at t + i and may see columns j ≤ t + i.</details>
+
 
 # %% exercise="transformers.kv-cache" points=5
 def rope(x: Tensor, positions: Tensor) -> Tensor:
@@ -801,6 +861,7 @@ class CachedAttention:
         ### END SOLUTION
         return y.transpose(1, 2).flatten(2)
 
+
 # %% broken="transformers.kv-cache"
 def rope(x: Tensor, positions: Tensor) -> Tensor:
     """Given: rotary embedding on adjacent pairs, with complex numbers."""
@@ -827,6 +888,7 @@ class CachedAttention:
         self.v = v if self.v is None else torch.cat([self.v, v], dim=2)
         y = F.scaled_dot_product_attention(q, self.k, self.v, is_causal=True)
         return y.transpose(1, 2).flatten(2)
+
 
 # %% check="transformers.kv-cache"
 torch.manual_seed(5)
@@ -857,6 +919,7 @@ assert torch.allclose(pieces[2], full[:, 4:]), "a later chunk of two differs: ho
 # <details><summary>Hint 1</summary>Write down, for H = 4 and G = 2, which K/V head each query head reads.</details>
 # <details><summary>Hint 2</summary>Query head h reads K/V head ⌊h / (H/G)⌋.</details>
 
+
 # %% exercise="transformers.gqa" points=3
 def gqa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of H query heads (B, H, T, d) to G key/value heads (B, G, S, d)."""
@@ -865,6 +928,7 @@ def gqa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = q @ k[:, :, None].transpose(-2, -1) / math.sqrt(q.shape[-1])
     return (scores.softmax(-1) @ v[:, :, None]).flatten(1, 2)
     ### END SOLUTION
+
 
 # %% check="transformers.gqa"
 torch.manual_seed(6)
@@ -892,6 +956,7 @@ assert torch.allclose(out[:, 2], alone, atol=1e-5), "with H = 6 and G = 2, query
 # <details><summary>Hint 1</summary>Which of the n rows of logits predicts the next token?</details>
 # <details><summary>Hint 2</summary>The last one. Keep its axis, so that the new token is (B, 1).</details>
 
+
 # %% exercise="transformers.generate" points=3
 def generate(step, prompt: Tensor, n_new: int) -> Tensor:
     """Greedy decoding with a cache: prompt (B, T) → (B, T + n_new)."""
@@ -903,6 +968,7 @@ def generate(step, prompt: Tensor, n_new: int) -> Tensor:
         tokens = torch.cat([tokens, new], dim=1)
     return tokens
     ### END SOLUTION
+
 
 # %% check="transformers.generate"
 def counting(tokens: Tensor, cache: int | None) -> tuple[Tensor, int]:
@@ -933,6 +999,7 @@ assert got.tolist() == [[3, 1, 3, 6, 0], [2, 5, 7, 0, 4]], f"got {got.tolist()}:
 # <details><summary>Hint 1</summary>Does the token that crosses the threshold belong to the set?</details>
 # <details><summary>Hint 2</summary>Sorted by probability, a token stays while the mass *before* it is below p.</details>
 
+
 # %% exercise="transformers.next-token" points=3
 def next_token_probs(logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Tensor:
     """Probabilities of the next token (V,) after temperature, top-k and top-p."""
@@ -946,8 +1013,11 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0, top_k: int | None
     return torch.zeros_like(logits).index_put((index[: len(p)],), p / p.sum())
     ### END SOLUTION
 
+
 # %% check="transformers.next-token"
 logits = torch.tensor([0.2, 0.5, 0.3]).log()
+
+
 def close(got, want) -> bool:
     return np.allclose(np.asarray(got), want, atol=1e-5)
 
@@ -962,6 +1032,7 @@ assert close(next_token_probs(logits, top_p=0.6), [0, 0.625, 0.375]), "0.5 is le
 # ## A language model in a few seconds
 #
 # All of it together: 112,000 parameters, two pre-LN blocks of four heads, RoPE, a cache. It reads the standard library's own source, character by character. Here is one block; a cache entry is a pair (keys, values).
+
 
 # %%
 class LMBlock(nn.Module):
@@ -1001,6 +1072,7 @@ class LanguageModel(nn.Module):
             new.append(entry)
         return self.head(self.ln(x)), new
 
+
 # %% [markdown]
 # A million characters, 97 different ones. Four spaces of indentation become one tab, or the model would spend its life counting spaces. The last tenth is held out. An untrained model should
 # score about $\ln 97=4.57$ nats per character: it knows nothing.
@@ -1018,6 +1090,7 @@ def windows(source: Tensor, n: int, generator: torch.Generator, length: int = 81
     start = torch.randint(len(source) - length, (n, 1), generator=generator)
     return source[start + torch.arange(length)]
 
+
 # %%
 def nats(model: nn.Module, batch: Tensor) -> Tensor:
     """Mean cross-entropy of the next character: logits at t against token t + 1."""
@@ -1030,7 +1103,9 @@ rng = torch.Generator().manual_seed(0)
 model = LanguageModel(len(alphabet))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01, fused=True)  # one kernel for all parameters
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=400, pct_start=0.1)
-print(f"{sum(p.numel() for p in model.parameters()):,} parameters, loss before training {nats(model, windows(test_ids, 64, rng)).item():.2f}")
+print(
+    f"{sum(p.numel() for p in model.parameters()):,} parameters, loss before training {nats(model, windows(test_ids, 64, rng)).item():.2f}"
+)
 
 # %%
 curve = []
@@ -1049,8 +1124,10 @@ print(f"after 400 steps: {held_out:.2f} nats on held-out text")
 # %% demo="transformers.small-lm" covers="transformers.small-lm"
 pairs = torch.bincount(train_ids[:-1] * len(alphabet) + train_ids[1:], minlength=len(alphabet) ** 2).view(len(alphabet), -1) + 0.1
 bigram = -(pairs / pairs.sum(1, keepdim=True)).log()[test_ids[:-1], test_ids[1:]].mean().item()
-figures.show(demos.learning_curve(curve, {"nothing known: ln 97": math.log(len(alphabet)), "one character back": bigram, "held out": held_out}),
-             alt="Training loss falls from 4.6 nats to well under the loss of a table of character pairs")
+figures.show(
+    demos.learning_curve(curve, {"nothing known: ln 97": math.log(len(alphabet)), "one character back": bigram, "held out": held_out}),
+    alt="Training loss falls from 4.6 nats to well under the loss of a table of character pairs",
+)
 
 # %% [markdown]
 # **What to see.** A table of character pairs, the best you can do with one character of context, stops at the middle line. The model passes it within a hundred steps or so: it uses attention.
@@ -1058,6 +1135,7 @@ figures.show(demos.learning_curve(curve, {"nothing known: ln 97": math.log(len(a
 #
 # Now let it write. First with full recomputation, then with the cache, drawing with the same random numbers. In exact arithmetic both are the same function. In
 # floating point the order of summation differs, so compare in double precision, where a last digit will not tip a draw.
+
 
 # %%
 @torch.no_grad()
@@ -1072,6 +1150,7 @@ def write(model: nn.Module, prompt: str, n_new: int, cached: bool, seed: int = 0
         new = torch.multinomial((logits[:, -1] / temperature).softmax(-1), 1, generator=rng)
         tokens = torch.cat([tokens, new], dim=1)
     return "".join(alphabet[i] for i in tokens[0]), work
+
 
 # %% demo="transformers.cache-check" covers="transformers.kv-cache transformers.tq04 transformers.small-lm bank.tq14"
 model = model.double().eval()
@@ -1113,8 +1192,12 @@ for start in range(0, 320, 80):
 # **What to see.** From 2.3 nats inside the trained length to 2.9 beyond it: worse than the table of character pairs. Relative is not the same as ready for any length. **Try** training with `length=161`.
 
 # %% demo="transformers.heads" covers="transformers.multihead transformers.qkv-roles transformers.hook"
-explore(lambda layer, head: demos.head_map(model, number, "for name in names:\n\tprint(name)", layer, head),
-        alt="Causal attention weights of one head of the trained model over a line of code", layer=[2, 1], head=(1, 4, 1, 1))
+explore(
+    lambda layer, head: demos.head_map(model, number, "for name in names:\n\tprint(name)", layer, head),
+    alt="Causal attention weights of one head of the trained model over a line of code",
+    layer=[2, 1],
+    head=(1, 4, 1, 1),
+)
 
 # %% [markdown]
 # **What to see.** Rows read, columns are read; right of the diagonal all is empty. In our run head 1 of layer 2 makes each letter look at the sign in front of its word, and nobody told it what a word is.
@@ -1152,6 +1235,7 @@ explore(lambda layer, head: demos.head_map(model, number, "for name in names:\n\
 # <details><summary>Hint 1</summary>What does cross_entropy do first with what you give it?</details>
 # <details><summary>Hint 2</summary>T positions make T − 1 predictions that have a target.</details>
 
+
 # %% exercise="transformers.lm-loss" points=3
 def lm_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:
     """Mean next-token cross-entropy over targets that are not pad."""
@@ -1160,11 +1244,13 @@ def lm_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:
     return F.cross_entropy(predictions.flatten(0, 1), targets.flatten(), ignore_index=pad)
     ### END SOLUTION
 
+
 # %% broken="transformers.lm-loss"
 def lm_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:
     """Mean next-token cross-entropy over targets that are not pad."""
     probs = logits.softmax(-1)
     return F.cross_entropy(probs.reshape(-1, probs.shape[-1]), tokens.reshape(-1))
+
 
 # %% check="transformers.lm-loss"
 tokens = torch.tensor([[1, 2, 3, 1, 2, 3]])
@@ -1191,6 +1277,7 @@ assert lm_loss(ahead, padded, 0) < 0.01, "pads must not count as targets"
 # <details><summary>Hint 1</summary>Patching the output comes too late, for the next layer and for the gradient. Can you keep the row from being empty?</details>
 # <details><summary>Hint 2</summary>Let every token see itself. Nobody reads a pad, so what a pad computes does no harm until you set it to 0 at the end.</details>
 
+
 # %% exercise="transformers.nan-rows" points=4
 def padded_stack(x: Tensor, valid: Tensor, layers: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """Causal single-head attention layers on a padded batch; 0 at pads."""
@@ -1205,6 +1292,7 @@ def padded_stack(x: Tensor, valid: Tensor, layers: list[tuple[Tensor, Tensor, Te
     return h.masked_fill(~valid[..., None], 0.0)
     ### END SOLUTION
 
+
 # %% broken="transformers.nan-rows"
 def padded_stack(x: Tensor, valid: Tensor, layers: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """Causal single-head attention layers on a padded batch; 0 at pads."""
@@ -1215,6 +1303,7 @@ def padded_stack(x: Tensor, valid: Tensor, layers: list[tuple[Tensor, Tensor, Te
         scores = (q @ k.transpose(1, 2) / math.sqrt(x.shape[-1])).masked_fill(~mask, -math.inf)
         h = h + scores.softmax(-1) @ v
     return h
+
 
 # %% check="transformers.nan-rows"
 torch.manual_seed(7)
@@ -1245,6 +1334,7 @@ assert torch.isfinite(x.grad).all(), "the gradient is not finite"
 #
 # <details><summary>Hint 1</summary>Two faults are shapes that fit by accident, one is a number that is not −∞, one counts the wrong axis, one forgets.</details>
 # <details><summary>Hint 2</summary>(B, T, D) → (B, T, h, d) → (B, h, T, d) and back by the same road; masked scores are −∞; positions count tokens; x + attention.</details>
+
 
 # %% exercise="transformers.debug-decoder" points=6
 class Block(nn.Module):
@@ -1287,6 +1377,7 @@ class TinyDecoder(nn.Module):
         return self.head(self.ln_f(x))
         ### END SOLUTION
 
+
 # %% broken="transformers.debug-decoder"
 class Block(nn.Module):
     """One pre-LN decoder block."""
@@ -1324,6 +1415,7 @@ class TinyDecoder(nn.Module):
             x = block(x)
         return self.head(self.ln_f(x))
 
+
 # %% check="transformers.debug-decoder"
 torch.manual_seed(8)
 model, tokens = TinyDecoder(11, 12, 3, n_layers=2, max_len=6).double(), torch.randint(11, (3, 5))
@@ -1353,6 +1445,7 @@ assert abs(F.cross_entropy(out.flatten(0, 1), tokens.flatten()).item() - math.lo
 # <details><summary>Hint 1</summary>What do you know for sure? The first row; which rows may move when a later token changes; one small example by hand.</details>
 # <details><summary>Hint 2</summary>A slow loop over rows that you trust is a fine oracle: $\mathrm{softmax}(k_{\le i}\,q_i/\sqrt d)\,v_{\le i}$.</details>
 
+
 # %% exercise="transformers.test-causal" points=4
 def check_causal_attention(attention) -> None:
     """Raise AssertionError unless `attention(q, k, v)` is causal scaled dot-product attention."""
@@ -1365,6 +1458,7 @@ def check_causal_attention(attention) -> None:
         weights = np.exp(k[: i + 1] @ q[i] / 2)  # sqrt(4) = 2
         assert np.allclose(got[i], weights @ v[: i + 1] / weights.sum(), atol=1e-7), f"row {i} is wrong"
     ### END SOLUTION
+
 
 # %% check="transformers.test-causal"
 def torch_attention(q, k, v):

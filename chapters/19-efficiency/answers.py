@@ -70,7 +70,12 @@ def _swapped_axis(w, axis, **_):
     "efficiency.quantize",
     names="quantize_symmetric",
     covers=["efficiency.quant-formula", "efficiency.debug-int8", "efficiency.tq02", "thirty.tq23", "thirty.t-quant", "bank.tq11"],
-    forbid=["torch.fake_quantize_per_tensor_affine", "torch.fake_quantize_per_channel_affine", "torch.quantize_per_tensor", "torch.quantize_per_channel"],
+    forbid=[
+        "torch.fake_quantize_per_tensor_affine",
+        "torch.fake_quantize_per_channel_affine",
+        "torch.quantize_per_tensor",
+        "torch.quantize_per_channel",
+    ],
 )
 class Quantize:
     def reference(w, bits, axis=None):
@@ -86,7 +91,14 @@ class Quantize:
 
     cases = {
         "values": group(
-            [call(normal((3, 5), 1.0, 1), 8), call(normal((4, 4), 0.2, 2), 4), call(normal((7,), 3.0, 3), 3), call(normal((2, 3, 4), 1.0, 4), 5), call(_negative((3, 4), 5), 8), call(normal((3, 4), 1.0, 15), 16)],
+            [
+                call(normal((3, 5), 1.0, 1), 8),
+                call(normal((4, 4), 0.2, 2), 4),
+                call(normal((7,), 3.0, 3), 3),
+                call(normal((2, 3, 4), 1.0, 4), 5),
+                call(_negative((3, 4), 5), 8),
+                call(normal((3, 4), 1.0, 15), 16),
+            ],
             probe=_dictionary,
         ),
         "channels": group(
@@ -100,28 +112,54 @@ class Quantize:
             ],
             probe=_dictionary,
         ),
-        "extremes": group([call(_negative((3, 3), 6), 4, 0), call(-np.abs(normal((3, 4), 1.0, 7)), 8), call(-np.abs(normal((4, 3), 1.0, 8)), 5, 1), call(_negative((5,), 9), 3)], probe=_dictionary),
-        "zeros": group([call(_zeroed((3, 4), 0, 1, 1), 8, 0), call(_zeroed((3, 4), 1, 2, 2), 4, 1), call(_zeroed((2, 3, 2), 1, 0, 3), 3, 1), call(_spread((3, 4), 16, [1e-6, 1.0, 1e-4], 0), 8, 0)], probe=_dictionary),
+        "extremes": group(
+            [
+                call(_negative((3, 3), 6), 4, 0),
+                call(-np.abs(normal((3, 4), 1.0, 7)), 8),
+                call(-np.abs(normal((4, 3), 1.0, 8)), 5, 1),
+                call(_negative((5,), 9), 3),
+            ],
+            probe=_dictionary,
+        ),
+        "zeros": group(
+            [
+                call(_zeroed((3, 4), 0, 1, 1), 8, 0),
+                call(_zeroed((3, 4), 1, 2, 2), 4, 1),
+                call(_zeroed((2, 3, 2), 1, 0, 3), 3, 1),
+                call(_spread((3, 4), 16, [1e-6, 1.0, 1e-4], 0), 8, 0),
+            ],
+            probe=_dictionary,
+        ),
     }
 
     _grid = "Signed integers of b bits, used symmetrically, end at 2^(b−1) − 1 (127 for 8 bits, 7 for 4). Divide max|w| by that number."
     all_bits = trap(_grid)(_quantizer(top=lambda b: 2**b - 1))
     all_bits_unclipped = trap(_grid)(_quantizer(top=lambda b: 2**b - 1, clip=False))
-    one_too_many = trap("With max|w| / 2^(b−1) the largest weight becomes 128 for 8 bits: one more than fits. The divisor is 2^(b−1) − 1.")(_quantizer(top=lambda b: 2 ** (b - 1)))
-    one_too_many_unclipped = trap("With max|w| / 2^(b−1) the largest weight becomes 128 for 8 bits: one more than fits. The divisor is 2^(b−1) − 1.")(
-        _quantizer(top=lambda b: 2 ** (b - 1), clip=False)
+    one_too_many = trap("With max|w| / 2^(b−1) the largest weight becomes 128 for 8 bits: one more than fits. The divisor is 2^(b−1) − 1.")(
+        _quantizer(top=lambda b: 2 ** (b - 1))
     )
-    per_tensor = trap("axis is ignored, so one large channel sets the step for all and small channels round to 0. Compute one scale per index of `axis`.")(
-        lambda w, bits, axis=None: _quantize(w, bits)
-    )
-    axis_reduced = trap("`axis` is the axis that is KEPT: one scale for each index along it, the maximum over all other axes. You reduced over it.")(_quantizer(largest=_swapped_axis))
+    one_too_many_unclipped = trap(
+        "With max|w| / 2^(b−1) the largest weight becomes 128 for 8 bits: one more than fits. The divisor is 2^(b−1) − 1."
+    )(_quantizer(top=lambda b: 2 ** (b - 1), clip=False))
+    per_tensor = trap(
+        "axis is ignored, so one large channel sets the step for all and small channels round to 0. Compute one scale per index of `axis`."
+    )(lambda w, bits, axis=None: _quantize(w, bits))
+    axis_reduced = trap(
+        "`axis` is the axis that is KEPT: one scale for each index along it, the maximum over all other axes. You reduced over it."
+    )(_quantizer(largest=_swapped_axis))
     _signed = "The largest weight may be a negative one: take the maximum of |w|, not of w."
     signed_maximum = trap(_signed)(_quantizer(largest=lambda w, axis: np.abs(_largest(w, axis, how=np.asarray))))
     signed_maximum_unclipped = trap(_signed)(_quantizer(largest=lambda w, axis: np.abs(_largest(w, axis, how=np.asarray)), clip=False))
     signed_maximum_raw = trap(_signed)(_quantizer(largest=lambda w, axis: _largest(w, axis, how=np.asarray)))
-    zero_division = trap("A channel of zeros has scale 0, and 0/0 is nan. Where the scale is 0, divide by 1 instead: the integers are 0 anyway.")(_quantizer(guard=False))
-    floor = trap("Rounding down shifts every weight by half a step on average. Round to the nearest integer.")(_quantizer(rounding=np.floor))
-    truncated = trap("Cutting off the fraction (trunc, int, astype) shrinks all weights toward 0. Round to the nearest integer first.")(_quantizer(rounding=np.trunc))
+    zero_division = trap(
+        "A channel of zeros has scale 0, and 0/0 is nan. Where the scale is 0, divide by 1 instead: the integers are 0 anyway."
+    )(_quantizer(guard=False))
+    floor = trap("Rounding down shifts every weight by half a step on average. Round to the nearest integer.")(
+        _quantizer(rounding=np.floor)
+    )
+    truncated = trap("Cutting off the fraction (trunc, int, astype) shrinks all weights toward 0. Round to the nearest integer first.")(
+        _quantizer(rounding=np.trunc)
+    )
     ceiling = trap("Rounding up shifts every weight by half a step on average. Round to the nearest integer.")(_quantizer(rounding=np.ceil))
 
     @trap("w_hat is still in integers. Multiply back by the scale: w_hat = q · s.")
@@ -146,24 +184,30 @@ class Quantize:
 
         return _quantize(w, bits, axis, top=lambda b: 2**b - 1, largest=span)
 
-    eight_bits = trap("`bits` is ignored: the largest integer is 2^(bits−1) − 1, which is 127 for 8 bits only.")(_quantizer(top=lambda b: 127, clip=False))
-    always_the_rows = trap("You always take one scale per index of the first axis. With axis=None it is one for the whole array, otherwise one per index of `axis`.")(
-        lambda w, bits, axis=None: _quantize(w, bits, 0)
+    eight_bits = trap("`bits` is ignored: the largest integer is 2^(bits−1) − 1, which is 127 for 8 bits only.")(
+        _quantizer(top=lambda b: 127, clip=False)
     )
-    always_the_columns = trap("You always reduce over the first axis. The maximum goes over all axes but `axis`, which is the one that is kept.")(
-        lambda w, bits, axis=None: _quantize(w, bits, axis, largest=_first_axis_reduced)
-    )
-    half_the_range = trap("max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0.")(
-        _quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2, clip=False)
-    )
+    always_the_rows = trap(
+        "You always take one scale per index of the first axis. With axis=None it is one for the whole array, otherwise one per index of `axis`."
+    )(lambda w, bits, axis=None: _quantize(w, bits, 0))
+    always_the_columns = trap(
+        "You always reduce over the first axis. The maximum goes over all axes but `axis`, which is the one that is kept."
+    )(lambda w, bits, axis=None: _quantize(w, bits, axis, largest=_first_axis_reduced))
+    half_the_range = trap(
+        "max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0."
+    )(_quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2, clip=False))
 
-    half_the_range_clipped = trap("max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0.")(
-        _quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2)
+    half_the_range_clipped = trap(
+        "max − min is the range of an asymmetric quantizer with a zero point. The symmetric one uses max|w| on both sides of 0."
+    )(_quantizer(largest=lambda w, axis: (_largest(w, axis, how=np.asarray) + _largest(-w, axis, how=np.asarray)) / 2))
+    half_up_cut_off = trap("Adding 0.5 and cutting off rounds to the nearest for positive numbers only: −2.7 becomes −2. Use np.round.")(
+        _quantizer(rounding=lambda v: np.trunc(v + 0.5))
     )
-    half_up_cut_off = trap("Adding 0.5 and cutting off rounds to the nearest for positive numbers only: −2.7 becomes −2. Use np.round.")(_quantizer(rounding=lambda v: np.trunc(v + 0.5)))
     _guard = "A constant that is added to the scale, or a smallest scale, changes small channels too. Only a scale of exactly 0 needs another divisor."
     smallest_scale = trap(_guard)(_quantizer(largest=lambda w, axis: np.maximum(_largest(w, axis), 1e-3)))
-    added_constant = trap(_guard)(lambda w, bits, axis=None: _quantize(w, bits, axis, largest=lambda v, a: _largest(v, a) + 1e-8 * _top(bits)))
+    added_constant = trap(_guard)(
+        lambda w, bits, axis=None: _quantize(w, bits, axis, largest=lambda v, a: _largest(v, a) + 1e-8 * _top(bits))
+    )
 
     @trap("int8 holds integers up to 127, and more than 8 bits wrap around in it. Use a wider type, or leave q in floating point.")
     def int8_overflow(w, bits, axis=None):
@@ -184,14 +228,23 @@ class Quantize:
         q = np.clip(np.round(w / s), -_top(bits), _top(bits))
         return q, q / s
 
-    @trap("reshape keeps the order in memory: its rows are the channels only if the kept axis is the first. Reduce over all other axes instead, or move the axis first.")
+    @trap(
+        "reshape keeps the order in memory: its rows are the channels only if the kept axis is the first. Reduce over all other axes instead, or move the axis first."
+    )
     def reshaped(w, bits, axis=None):
         q, w_hat = _quantize(w.reshape(1 if axis is None else w.shape[axis], -1), bits, 0)
         return q.reshape(w.shape), w_hat.reshape(w.shape)
 
-    @trap("The maximum goes over ALL axes but `axis`: none for a vector, two for an array with three axes. 1 − axis is right for matrices only.")
+    @trap(
+        "The maximum goes over ALL axes but `axis`: none for a vector, two for an array with three axes. 1 − axis is right for matrices only."
+    )
     def matrices_only(w, bits, axis=None):
-        return _quantize(w, bits, axis, largest=lambda v, a: np.abs(v).max() if a is None else np.abs(v).max(axis=1 - a if v.ndim > 1 else None, keepdims=True))
+        return _quantize(
+            w,
+            bits,
+            axis,
+            largest=lambda v, a: np.abs(v).max() if a is None else np.abs(v).max(axis=1 - a if v.ndim > 1 else None, keepdims=True),
+        )
 
     @right("one channel at a time")
     def channel_by_channel(w, bits, axis=None):
@@ -254,7 +307,12 @@ def _g(shape, seed):
     return torch.as_tensor(normal(shape, 1.0, 100 + seed))
 
 
-@exercise("efficiency.ste", names="fake_quant_ste", covers=["efficiency.tq01", "efficiency.regimes", "thirty.tq23"], forbid=["torch.fake_quantize_per_tensor_affine"])
+@exercise(
+    "efficiency.ste",
+    names="fake_quant_ste",
+    covers=["efficiency.tq01", "efficiency.regimes", "thirty.tq23"],
+    forbid=["torch.fake_quantize_per_tensor_affine"],
+)
 class Ste:
     def reference(w, s, qm):
         scaled = torch.round(w / s)
@@ -270,38 +328,57 @@ class Ste:
         (3.0 * submission.fake_quant_ste(leaf, s, qm) * g).sum().backward()
         return {"gradient": torch.zeros_like(leaf) if leaf.grad is None else leaf.grad}
 
-    _CASES = [call(_weights(i, shape, s, qm), s, qm, _g(shape, i)) for i, (shape, s, qm) in enumerate([((9,), 0.25, 7), ((3, 5), 0.1, 3), ((4, 4), 2.0, 1), ((2, 3, 4), 0.03, 127)])]
+    _CASES = [
+        call(_weights(i, shape, s, qm), s, qm, _g(shape, i))
+        for i, (shape, s, qm) in enumerate([((9,), 0.25, 7), ((3, 5), 0.1, 3), ((4, 4), 2.0, 1), ((2, 3, 4), 0.03, 127)])
+    ]
     cases = {"values": group(_CASES, probe=_forward), "gradient": group(_CASES, probe=_backward)}
 
     _flat = "No gradient reaches the weights: round() has slope 0 almost everywhere, and what is detached has none at all. Pass the gradient straight through (identity) inside the range."
     plain = trap(_flat)(lambda w, s, qm: torch.clamp(torch.round(w / s), -qm, qm) * s)
-    pass_all = trap("Weights beyond the range are clipped: moving them changes nothing, so their gradient is 0. You pass it on for all.")(_ste(lambda g, w, s, qm: g))
+    pass_all = trap("Weights beyond the range are clipped: moving them changes nothing, so their gradient is 0. You pass it on for all.")(
+        _ste(lambda g, w, s, qm: g)
+    )
     nothing_passes = trap(_flat)(_ste(lambda g, w, s, qm: torch.zeros_like(g)))
     _scale = "The division by s and the multiplication by s cancel in the derivative: the slope inside the range is 1."
     times_scale = trap(_scale)(_ste(lambda g, w, s, qm: g * s * _inside(w, s, qm)))
     over_scale = trap(_scale)(_ste(lambda g, w, s, qm: g / s * _inside(w, s, qm)))
-    upstream_ignored = trap("backward gets the gradient from above: multiply the mask by it. Yours returns the mask alone.")(_ste(lambda g, w, s, qm: _inside(w, s, qm)))
-    mask_reversed = trap("The mask is the wrong way round: the gradient passes inside the range and is 0 beyond it.")(_ste(lambda g, w, s, qm: g * (1 - _inside(w, s, qm))))
+    upstream_ignored = trap("backward gets the gradient from above: multiply the mask by it. Yours returns the mask alone.")(
+        _ste(lambda g, w, s, qm: _inside(w, s, qm))
+    )
+    mask_reversed = trap("The mask is the wrong way round: the gradient passes inside the range and is 0 beyond it.")(
+        _ste(lambda g, w, s, qm: g * (1 - _inside(w, s, qm)))
+    )
     mask_strict = trap("The end points belong to the range: a weight that rounds to exactly ±qm is not clipped, and its gradient passes.")(
         _ste(lambda g, w, s, qm: g * (torch.round(w / s).abs() < qm))
     )
-    mask_on_one_side = trap("The range has two ends: weights below −qm are clipped as well, and their gradient is 0.")(_ste(lambda g, w, s, qm: g * (torch.round(w / s) <= qm)))
-    mask_without_scale = trap("You compared w itself with qm. The range is in units of the step: test the rounded w/s.")(_ste(lambda g, w, s, qm: g * (w.abs() <= qm)))
+    mask_on_one_side = trap("The range has two ends: weights below −qm are clipped as well, and their gradient is 0.")(
+        _ste(lambda g, w, s, qm: g * (torch.round(w / s) <= qm))
+    )
+    mask_without_scale = trap("You compared w itself with qm. The range is in units of the step: test the rounded w/s.")(
+        _ste(lambda g, w, s, qm: g * (w.abs() <= qm))
+    )
 
     rounded_down = trap("The forward pass rounds to the nearest integer; yours rounds down.")(
-        lambda w, s, qm: w * (torch.floor(w / s).abs() <= qm) + (torch.floor(w / s).clamp(-qm, qm) * s - w * (torch.floor(w / s).abs() <= qm)).detach()
+        lambda w, s, qm: (
+            w * (torch.floor(w / s).abs() <= qm) + (torch.floor(w / s).clamp(-qm, qm) * s - w * (torch.floor(w / s).abs() <= qm)).detach()
+        )
     )
     cut_off = trap("The forward pass rounds to the nearest integer; yours cuts the fraction off.")(
-        lambda w, s, qm: w * (torch.trunc(w / s).abs() <= qm) + (torch.trunc(w / s).clamp(-qm, qm) * s - w * (torch.trunc(w / s).abs() <= qm)).detach()
+        lambda w, s, qm: (
+            w * (torch.trunc(w / s).abs() <= qm) + (torch.trunc(w / s).clamp(-qm, qm) * s - w * (torch.trunc(w / s).abs() <= qm)).detach()
+        )
     )
 
-    not_rounded = trap("Nothing is rounded in the forward pass: the values have to lie on the grid, clamp(round(w/s), −qm, qm) · s.")(lambda w, s, qm: torch.clamp(w / s, -qm, qm) * s)
-    not_quantized = trap("The forward pass returns w itself, or 0 beyond the range. Only the GRADIENT is that of w; the value is that of the grid: w + (value − w).detach().")(
-        lambda w, s, qm: w * _inside(w, s, qm)
+    not_rounded = trap("Nothing is rounded in the forward pass: the values have to lie on the grid, clamp(round(w/s), −qm, qm) · s.")(
+        lambda w, s, qm: torch.clamp(w / s, -qm, qm) * s
     )
-    value_of_w = trap("detach() is on the wrong part: the value of w and the gradient of round() come out. It is w + (value − w).detach().")(
-        lambda w, s, qm: (lambda value: value + (w - value).detach())(torch.clamp(torch.round(w / s), -qm, qm) * s)
-    )
+    not_quantized = trap(
+        "The forward pass returns w itself, or 0 beyond the range. Only the GRADIENT is that of w; the value is that of the grid: w + (value − w).detach()."
+    )(lambda w, s, qm: w * _inside(w, s, qm))
+    value_of_w = trap(
+        "detach() is on the wrong part: the value of w and the gradient of round() come out. It is w + (value − w).detach()."
+    )(lambda w, s, qm: (lambda value: value + (w - value).detach())(torch.clamp(torch.round(w / s), -qm, qm) * s))
 
     @trap("The range is symmetric, −qm to qm. Yours begins at −qm − 1, as int8 does.")
     def one_more_below(w, s, qm):
@@ -380,19 +457,28 @@ def _outlier_rows(shape, seed, factors, shift=0.0):
     return a * np.resize(factors, shape[0])[:, None]
 
 
-@exercise("efficiency.w8a8", names="int8_linear", covers=["efficiency.tq03", "efficiency.regimes", "efficiency.clears-up"], keeps_dtype=True)
+@exercise(
+    "efficiency.w8a8", names="int8_linear", covers=["efficiency.tq03", "efficiency.regimes", "efficiency.clears-up"], keeps_dtype=True
+)
 class W8a8:
     def reference(x, w):
         sx, sw = np.abs(x).max(axis=1, keepdims=True) / 127, np.abs(w).max(axis=1, keepdims=True) / 127
         return (np.round(x / sx) @ np.round(w / sw).T) * sx * sw.T
 
     cases = {
-        "values": [call(normal((3, 5), 1.0, 1), normal((4, 5), 0.3, 2)), call(normal((4, 4), 1.0, 3), normal((4, 4), 0.3, 4)), call(normal((1, 7), 1.0, 5), normal((2, 7), 1.0, 6))],
+        "values": [
+            call(normal((3, 5), 1.0, 1), normal((4, 5), 0.3, 2)),
+            call(normal((4, 4), 1.0, 3), normal((4, 4), 0.3, 4)),
+            call(normal((1, 7), 1.0, 5), normal((2, 7), 1.0, 6)),
+        ],
         "scales": [
             call(_outlier_rows((5, 6), 7, [1, 80, 0.2]), _outlier_rows((3, 6), 8, [0.01, 3])),
             call(_outlier_rows((4, 4), 9, [0.1, 1, 50]), _outlier_rows((4, 4), 10, [5, 0.02, 1])),
         ],
-        "accumulator": [call(_outlier_rows((3, 64), 11, [1, 4], 3.0), _outlier_rows((5, 64), 12, [0.2, 1], 3.0)), call(_outlier_rows((2, 300), 13, [1.0], 2.0), _outlier_rows((3, 300), 14, [1, 7], -2.0))],
+        "accumulator": [
+            call(_outlier_rows((3, 64), 11, [1, 4], 3.0), _outlier_rows((5, 64), 12, [0.2, 1], 3.0)),
+            call(_outlier_rows((2, 300), 13, [1.0], 2.0), _outlier_rows((3, 300), 14, [1, 7], -2.0)),
+        ],
     }
 
     @trap("One scale for all of x: a single outlier token sets the step for every other token. One scale per row of x.")
@@ -410,18 +496,28 @@ class W8a8:
         (qx, sx), (qw, sw) = _int8(x, None), _int8(w, None)
         return (qx @ qw.T) * sx * sw
 
-    @trap("Scales per input channel lie along the axis that is summed over, so they cannot be taken out of the sum. Use one per output channel (row of w).")
+    @trap(
+        "Scales per input channel lie along the axis that is summed over, so they cannot be taken out of the sum. Use one per output channel (row of w)."
+    )
     def scale_per_input(x, w):
         (qx, sx), (qw, sw) = _int8(x, 1), _int8(w, 0)
         return (qx @ (qw * sw).T) * sx
 
     _acc = "The sum of many products of up to 127·127 does not fit: it wraps around without a word. Accumulate in int32: cast before the product."
-    int8_accumulator = trap(_acc)(lambda x, w: (_int8(x, 1)[0].astype(np.int8) @ _int8(w, 1)[0].astype(np.int8).T) * _int8(x, 1)[1] * _int8(w, 1)[1].T)
-    int16_accumulator = trap(_acc)(lambda x, w: (_int8(x, 1)[0].astype(np.int16) @ _int8(w, 1)[0].astype(np.int16).T) * _int8(x, 1)[1] * _int8(w, 1)[1].T)
-    cast_after_the_product = trap(_acc)(lambda x, w: (_int8(x, 1)[0].astype(np.int8) @ _int8(w, 1)[0].astype(np.int8).T).astype(np.int32) * _int8(x, 1)[1] * _int8(w, 1)[1].T)
-    int8_and_per_tensor = trap("Two faults are left: the accumulator (cast to int32 before the product) and the scales (one per row of x and per row of w).")(
-        lambda x, w: (_int8(x, None)[0].astype(np.int8) @ _int8(w, None)[0].astype(np.int8).T) * _int8(x, None)[1] * _int8(w, None)[1]
+    int8_accumulator = trap(_acc)(
+        lambda x, w: (_int8(x, 1)[0].astype(np.int8) @ _int8(w, 1)[0].astype(np.int8).T) * _int8(x, 1)[1] * _int8(w, 1)[1].T
     )
+    int16_accumulator = trap(_acc)(
+        lambda x, w: (_int8(x, 1)[0].astype(np.int16) @ _int8(w, 1)[0].astype(np.int16).T) * _int8(x, 1)[1] * _int8(w, 1)[1].T
+    )
+    cast_after_the_product = trap(_acc)(
+        lambda x, w: (
+            (_int8(x, 1)[0].astype(np.int8) @ _int8(w, 1)[0].astype(np.int8).T).astype(np.int32) * _int8(x, 1)[1] * _int8(w, 1)[1].T
+        )
+    )
+    int8_and_per_tensor = trap(
+        "Two faults are left: the accumulator (cast to int32 before the product) and the scales (one per row of x and per row of w)."
+    )(lambda x, w: (_int8(x, None)[0].astype(np.int8) @ _int8(w, None)[0].astype(np.int8).T) * _int8(x, None)[1] * _int8(w, None)[1])
 
     @trap("Both quantizations have to be undone: multiply by the scale of x AND by the scale of w.")
     def weight_scale_forgotten(x, w):
@@ -452,12 +548,16 @@ class W8a8:
     signed_maxima_in_int8 = trap(_signed)(_int8_layer(_int8_signed, _int8_signed, fit=_wrapped))
     signed_maximum_clipped = trap(_signed)(_int8_layer(_int8_signed, _int8, fit=_clipped))
 
-    @trap("Scales of x per column lie along the axis that is summed over, so they cannot be taken out of the sum. One per token (row of x).")
+    @trap(
+        "Scales of x per column lie along the axis that is summed over, so they cannot be taken out of the sum. One per token (row of x)."
+    )
     def scale_per_column_of_x(x, w):
         (qx, sx), (qw, sw) = _int8(x, 0), _int8(w, 1)
         return ((qx * sx) @ qw.T) * sw.T
 
-    @trap("Scales per column lie along the axis that is summed over, so they cannot be taken out of the sum and no integers are multiplied. One per row of x and of w.")
+    @trap(
+        "Scales per column lie along the axis that is summed over, so they cannot be taken out of the sum and no integers are multiplied. One per row of x and of w."
+    )
     def scales_inside_the_sum(x, w):
         (qx, sx), (qw, sw) = _int8(x, 0), _int8(w, 0)
         return (qx * sx) @ (qw * sw).T
@@ -477,7 +577,9 @@ class W8a8:
         sx, sw = 2 * np.abs(x).max(axis=1, keepdims=True) / 255, 2 * np.abs(w).max(axis=1, keepdims=True) / 255
         return (np.round(x / sx) @ np.round(w / sw).T) * sx * sw.T
 
-    @trap("The scale of output channel m belongs to column m of the result: transpose it. With as many tokens as channels the wrong way round fits as well.")
+    @trap(
+        "The scale of output channel m belongs to column m of the result: transpose it. With as many tokens as channels the wrong way round fits as well."
+    )
     def scale_not_transposed(x, w):
         (qx, sx), (qw, sw) = _int8(x, 1), _int8(w, 1)
         return (qx @ qw.T) * sx * (sw if len(x) == len(w) else sw.T)
@@ -667,9 +769,13 @@ def _rounded(W, bits, per_row=False):
     return _quantize(W, bits, 0 if per_row else None)[1]
 
 
-def _sensitivity(Ws, x, bits, which=lambda i, layer: i == layer, error=lambda a: (a**2).mean(), per_row=False, forward=_mlp, rounded=_rounded):
+def _sensitivity(
+    Ws, x, bits, which=lambda i, layer: i == layer, error=lambda a: (a**2).mean(), per_row=False, forward=_mlp, rounded=_rounded
+):
     exact = forward(Ws, x)
-    errors = np.array([error(forward([rounded(W, bits, per_row) if which(i, n) else W for i, W in enumerate(Ws)], x) - exact) for n in range(len(Ws))])
+    errors = np.array(
+        [error(forward([rounded(W, bits, per_row) if which(i, n) else W for i, W in enumerate(Ws)], x) - exact) for n in range(len(Ws))]
+    )
     return errors, np.argsort(-errors)
 
 
@@ -723,7 +829,9 @@ class Sensitivity:
     cumulative = trap("The layers before stay quantized from one round to the next. Start each round from the original weights.")(
         lambda Ws, x, bits: _sensitivity(Ws, x, bits, which=lambda i, n: i <= n)
     )
-    all_at_once = trap("Quantizing all layers at once gives one number, not a ranking. One layer at a time.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, which=lambda i, n: True))
+    all_at_once = trap("Quantizing all layers at once gives one number, not a ranking. One layer at a time.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, which=lambda i, n: True)
+    )
 
     @trap("This is the error of the weights. A large one may not matter, a small one may: compare the outputs of the network.")
     def weight_error(Ws, x, bits):
@@ -740,27 +848,45 @@ class Sensitivity:
         e, ranking = _sensitivity(Ws, x, bits)
         return e, np.argsort(ranking)
 
-    root = trap("The mean SQUARED change is asked for; you took the root of it.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.sqrt((a**2).mean())))
-    absolute = trap("The mean SQUARED change is asked for, not the mean absolute one.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.abs(a).mean()))
-    summed = trap("The MEAN over all entries of the output is asked for; you summed.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: (a**2).sum()))
+    root = trap("The mean SQUARED change is asked for; you took the root of it.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.sqrt((a**2).mean()))
+    )
+    absolute = trap("The mean SQUARED change is asked for, not the mean absolute one.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.abs(a).mean())
+    )
+    summed = trap("The MEAN over all entries of the output is asked for; you summed.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: (a**2).sum())
+    )
     per_row = trap("The weights here are quantized with one scale for the whole matrix, so that an outlier shows. You took one per row.")(
         lambda Ws, x, bits: _sensitivity(Ws, x, bits, per_row=True)
     )
     _divisor = "The divisor of max|W| is 2^(bits−1) − 1: one bit is the sign."
-    all_bits = trap(_divisor)(lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, top=lambda n: 2**n - 1, clip=False)[1]))
-    one_too_many = trap(_divisor)(lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, top=lambda n: 2 ** (n - 1), clip=False)[1]))
+    all_bits = trap(_divisor)(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, top=lambda n: 2**n - 1, clip=False)[1])
+    )
+    one_too_many = trap(_divisor)(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, top=lambda n: 2 ** (n - 1), clip=False)[1])
+    )
     relative = trap("The squared change itself is asked for, not its ratio to the output's square.")(
         lambda Ws, x, bits: (lambda e: (e, np.argsort(-e)))(_sensitivity(Ws, x, bits)[0] / (_mlp(Ws, x) ** 2).mean())
     )
-    maximum = trap("The MEAN squared change is asked for, not the largest change.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.abs(a).max()))
-    tanh_at_the_end = trap("The last layer is linear: no tanh after it. It would hide errors of large outputs.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, forward=_all_tanh))
+    maximum = trap("The MEAN squared change is asked for, not the largest change.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: np.abs(a).max())
+    )
+    tanh_at_the_end = trap("The last layer is linear: no tanh after it. It would hide errors of large outputs.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, forward=_all_tanh)
+    )
 
-    summed_over_outputs = trap("The MEAN over all entries of the output is asked for; you summed.")(lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: (a**2).sum(axis=1).mean()))
+    summed_over_outputs = trap("The MEAN over all entries of the output is asked for; you summed.")(
+        lambda Ws, x, bits: _sensitivity(Ws, x, bits, error=lambda a: (a**2).sum(axis=1).mean())
+    )
     signed_maximum = trap("The largest weight may be negative: the scale is max|W| over the divisor.")(
         lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, largest=lambda w, a: np.abs(w.max()))[1])
     )
     signed_maximum_unclipped = trap("The largest weight may be negative: the scale is max|W| over the divisor.")(
-        lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, largest=lambda w, a: np.abs(w.max()), clip=False)[1])
+        lambda Ws, x, bits: _sensitivity(
+            Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b, largest=lambda w, a: np.abs(w.max()), clip=False)[1]
+        )
     )
     not_restored = trap("The layer runs on the integers themselves. Restore the weights first: times the scale.")(
         lambda Ws, x, bits: _sensitivity(Ws, x, bits, rounded=lambda W, b, r: _quantize(W, b)[0])
@@ -822,7 +948,15 @@ def _fold(W, b, mean, beta, factor):
 
 def _bn_case(o, i, seed, eps, small=False):
     var = np.abs(normal((o,), 1.0, seed + 4)) * (0.01 if small else 1.0) + 0.003
-    return call(normal((o, i), 1.0, seed), normal((o,), 1.0, seed + 1), normal((o,), 1.0, seed + 2) + 1, normal((o,), 1.0, seed + 3), normal((o,), 2.0, seed + 5), var, eps)
+    return call(
+        normal((o, i), 1.0, seed),
+        normal((o,), 1.0, seed + 1),
+        normal((o,), 1.0, seed + 2) + 1,
+        normal((o,), 1.0, seed + 3),
+        normal((o,), 2.0, seed + 5),
+        var,
+        eps,
+    )
 
 
 @exercise("fqa.fold-bn", names="fold_bn", covers=["fqa.tq14"], forbid=["torch.nn.utils.fusion", "torch.nn.utils.fuse_linear_bn_eval"])
@@ -955,8 +1089,19 @@ class Roofline:
         return {"intensity": intensity, "picoseconds": seconds * 1e12, "bound": bound}
 
     cases = {
-        "memory-bound": [call(1, 4096, 11008, 2, 2, *_GPU), call(1, 512, 512, 0.5, 2, *_GPU), call(8, 1024, 4096, 1, 2, *_GPU), call(5, 64, 16, 4, 4, 1e9, 1e8), call(900, 4096, 4096, 2, 2, 1e15, 1e12)],
-        "compute-bound": [call(4096, 4096, 4096, 2, 2, *_GPU), call(4096, 4096, 11008, 0.5, 2, *_GPU), call(700, 2048, 8192, 1, 1, 100e12, 2e12), call(64, 100, 300, 2, 4, 1e9, 1e9)],
+        "memory-bound": [
+            call(1, 4096, 11008, 2, 2, *_GPU),
+            call(1, 512, 512, 0.5, 2, *_GPU),
+            call(8, 1024, 4096, 1, 2, *_GPU),
+            call(5, 64, 16, 4, 4, 1e9, 1e8),
+            call(900, 4096, 4096, 2, 2, 1e15, 1e12),
+        ],
+        "compute-bound": [
+            call(4096, 4096, 4096, 2, 2, *_GPU),
+            call(4096, 4096, 11008, 0.5, 2, *_GPU),
+            call(700, 2048, 8192, 1, 1, 100e12, 2e12),
+            call(64, 100, 300, 2, 4, 1e9, 1e9),
+        ],
         "close calls": [
             call(512, 512, 512, 2, 2, *_GPU),  # activations decide: without them it would be compute-bound
             call(230, 4096, 4096, 2, 2, *_GPU),
@@ -998,7 +1143,9 @@ class Roofline:
     def faster_of_the_two(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         return _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth, time=min)
 
-    @trap("Your verdict is on the wrong side of the ridge, peak_flops / bandwidth: below it (a smaller intensity) the memory limits, above it the arithmetic.")
+    @trap(
+        "Your verdict is on the wrong side of the ridge, peak_flops / bandwidth: below it (a smaller intensity) the memory limits, above it the arithmetic."
+    )
     def verdict_reversed(tokens, d_in, d_out, w_bytes, a_bytes, peak_flops, bandwidth):
         i, t, bound = _roofline(2 * tokens * d_in * d_out, _moved(tokens, d_in, d_out, w_bytes, a_bytes), peak_flops, bandwidth)
         return i, t, {"compute": "memory", "memory": "compute"}[bound]
@@ -1076,35 +1223,85 @@ class KvBytes:
             return max(0, (gpu_bytes - weight_bytes) // per_sequence_bytes)
 
     cases = {
-        "values": group([call(80, 8, 128, 4096, 8, 2), call(80, 64, 128, 4096, 8, 2), call(32, 32, 96, 1000, 3, 1), call(3, 5, 7, 11, 13, 4), call(12, 1, 64, 17, 1, 2)], probe=_only_cache),
-        "fits": group([call(160 * _GB, 140 * _GB, 3 * _GB), call(80 * _GB, 16 * _GB, 537 * 10**6), call(100, 40, 20), call(100, 41, 20), call(99, 1, 25), call(9 * 10**17 + 6, 10**17, 4 * 10**17 + 4)], probe=_only_room),
-        "full": group([call(80 * _GB, 140 * _GB, 3 * _GB), call(100, 250, 60), call(100, 90, 11), call(160 * _GB, 150 * _GB, 2 * _GB)], probe=_only_room),
+        "values": group(
+            [
+                call(80, 8, 128, 4096, 8, 2),
+                call(80, 64, 128, 4096, 8, 2),
+                call(32, 32, 96, 1000, 3, 1),
+                call(3, 5, 7, 11, 13, 4),
+                call(12, 1, 64, 17, 1, 2),
+            ],
+            probe=_only_cache,
+        ),
+        "fits": group(
+            [
+                call(160 * _GB, 140 * _GB, 3 * _GB),
+                call(80 * _GB, 16 * _GB, 537 * 10**6),
+                call(100, 40, 20),
+                call(100, 41, 20),
+                call(99, 1, 25),
+                call(9 * 10**17 + 6, 10**17, 4 * 10**17 + 4),
+            ],
+            probe=_only_room,
+        ),
+        "full": group(
+            [call(80 * _GB, 140 * _GB, 3 * _GB), call(100, 250, 60), call(100, 90, 11), call(160 * _GB, 150 * _GB, 2 * _GB)],
+            probe=_only_room,
+        ),
     }
 
     no_two = trap("Keys and values are two tensors: the factor 2 is missing.")(_kv(lambda L, h, d, s, b, t: L * h * d * s * b * t))
-    no_layers = trap("Each layer keeps its own keys and values: multiply by the number of layers.")(_kv(lambda L, h, d, s, b, t: 2 * h * d * s * b * t))
-    no_heads = trap("Each KV head keeps its own keys and values: multiply by kv_heads.")(_kv(lambda L, h, d, s, b, t: 2 * L * d * s * b * t))
-    no_head_dim = trap("A key has head_dim numbers, and so has a value: multiply by head_dim.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * s * b * t))
-    no_batch = trap("Each sequence in the batch has its own cache: multiply by the batch.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * t))
-    squared = trap("The cache grows linearly with the length; it is the score matrix that is quadratic.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * s * b * t))
-    numbers = trap("These are numbers, not bytes: multiply by dtype_bytes.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b))
-    always_fp16 = trap("dtype_bytes is ignored: a cache in INT8 takes 1 byte a number, in fp32 4.")(_kv(lambda L, h, d, s, b, t: 4 * L * h * d * s * b))
-    gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t / 2**30))
-    whole_gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t // 2**30))
-    query_heads = trap("The argument is kv_heads: the cache holds these, however many query heads share them. Do not put a fixed number in.")(
-        _kv(lambda L, h, d, s, b, t: 2 * L * 64 * d * s * b * t)
+    no_layers = trap("Each layer keeps its own keys and values: multiply by the number of layers.")(
+        _kv(lambda L, h, d, s, b, t: 2 * h * d * s * b * t)
     )
-    true_division = trap("The number of sequences is an int: one that fits in part does not fit. Round down (//).")(_kv(max_batch=lambda g, w, p: max(0, (g - w) / p)))
+    no_heads = trap("Each KV head keeps its own keys and values: multiply by kv_heads.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * d * s * b * t)
+    )
+    no_head_dim = trap("A key has head_dim numbers, and so has a value: multiply by head_dim.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * h * s * b * t)
+    )
+    no_batch = trap("Each sequence in the batch has its own cache: multiply by the batch.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * t)
+    )
+    squared = trap("The cache grows linearly with the length; it is the score matrix that is quadratic.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * s * b * t)
+    )
+    numbers = trap("These are numbers, not bytes: multiply by dtype_bytes.")(_kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b))
+    always_fp16 = trap("dtype_bytes is ignored: a cache in INT8 takes 1 byte a number, in fp32 4.")(
+        _kv(lambda L, h, d, s, b, t: 4 * L * h * d * s * b)
+    )
+    gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t / 2**30)
+    )
+    whole_gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(
+        _kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t // 2**30)
+    )
+    query_heads = trap(
+        "The argument is kv_heads: the cache holds these, however many query heads share them. Do not put a fixed number in."
+    )(_kv(lambda L, h, d, s, b, t: 2 * L * 64 * d * s * b * t))
+    true_division = trap("The number of sequences is an int: one that fits in part does not fit. Round down (//).")(
+        _kv(max_batch=lambda g, w, p: max(0, (g - w) / p))
+    )
     weights_ignored = trap("The weights occupy memory first: only the rest is left for caches.")(_kv(max_batch=lambda g, w, p: g // p))
     rounded_up = trap("A sequence that fits in part does not fit: round down.")(_kv(max_batch=lambda g, w, p: max(0, -((w - g) // p))))
-    rounded = trap("A sequence that fits in part does not fit: round down, not to the nearest.")(_kv(max_batch=lambda g, w, p: max(0, round((g - w) / p))))
-    negative = trap("If the weights do not fit, no sequence does: return 0, not a negative number.")(_kv(max_batch=lambda g, w, p: (g - w) // p))
-    negative_by_int = trap("If the weights do not fit, no sequence does: return 0, not a negative number.")(_kv(max_batch=lambda g, w, p: int((g - w) / p)))
-    absolute = trap("The weights can be larger than the memory; then the answer is 0, not the size of the gap.")(_kv(max_batch=lambda g, w, p: abs(g - w) // p))
-    at_least_one = trap("If not even one sequence fits beside the weights, the answer is 0.")(_kv(max_batch=lambda g, w, p: max(1, (g - w) // p)))
-    through_a_float = trap("a / b goes through a float and rounds large numbers: just too little looks like enough. a // b is exact for ints.")(
-        _kv(max_batch=lambda g, w, p: max(0, int((g - w) / p)))
+    rounded = trap("A sequence that fits in part does not fit: round down, not to the nearest.")(
+        _kv(max_batch=lambda g, w, p: max(0, round((g - w) / p)))
     )
+    negative = trap("If the weights do not fit, no sequence does: return 0, not a negative number.")(
+        _kv(max_batch=lambda g, w, p: (g - w) // p)
+    )
+    negative_by_int = trap("If the weights do not fit, no sequence does: return 0, not a negative number.")(
+        _kv(max_batch=lambda g, w, p: int((g - w) / p))
+    )
+    absolute = trap("The weights can be larger than the memory; then the answer is 0, not the size of the gap.")(
+        _kv(max_batch=lambda g, w, p: abs(g - w) // p)
+    )
+    at_least_one = trap("If not even one sequence fits beside the weights, the answer is 0.")(
+        _kv(max_batch=lambda g, w, p: max(1, (g - w) // p))
+    )
+    through_a_float = trap(
+        "a / b goes through a float and rounds large numbers: just too little looks like enough. a // b is exact for ints."
+    )(_kv(max_batch=lambda g, w, p: max(0, int((g - w) / p))))
     not_quite_full = trap("A sequence that fills the rest exactly does fit.")(_kv(max_batch=lambda g, w, p: max(0, (g - w - 1) // p)))
 
     @right("loops: layer by layer, sequence by sequence")
@@ -1169,10 +1366,28 @@ class PagedKv:
 
     cases = {
         "gather": group(
-            [call(_pool(6, 4, 3, 1), [4, 1, 3], 10), call(_pool(5, 5, 5, 2), [3, 0, 4, 1], 17), call(_pool(7, 2, 6, 3), [5, 2, 6, 0, 1], 9), call(_pool(4, 3, 2, 4), [2], 1)], probe=_only_gather
+            [
+                call(_pool(6, 4, 3, 1), [4, 1, 3], 10),
+                call(_pool(5, 5, 5, 2), [3, 0, 4, 1], 17),
+                call(_pool(7, 2, 6, 3), [5, 2, 6, 0, 1], 9),
+                call(_pool(4, 3, 2, 4), [2], 1),
+            ],
+            probe=_only_gather,
         ),
-        "full blocks": group([call(_pool(6, 4, 3, 5), [5, 2, 0], 12), call(_pool(3, 3, 3, 6), [2, 0], 6), call(_pool(5, 1, 2, 7), [4, 0, 3], 3)], probe=_only_gather),
-        "waste": group([call([10, 3, 7, 1], 4, 32), call([16, 32, 5], 16, 2048), call([8, 4], 4, 9), call([1], 16, 100), call([100, 30, 77, 2, 65], 7, 128)], probe=_only_waste),
+        "full blocks": group(
+            [call(_pool(6, 4, 3, 5), [5, 2, 0], 12), call(_pool(3, 3, 3, 6), [2, 0], 6), call(_pool(5, 1, 2, 7), [4, 0, 3], 3)],
+            probe=_only_gather,
+        ),
+        "waste": group(
+            [
+                call([10, 3, 7, 1], 4, 32),
+                call([16, 32, 5], 16, 2048),
+                call([8, 4], 4, 9),
+                call([1], 16, 100),
+                call([100, 30, 77, 2, 65], 7, 128),
+            ],
+            probe=_only_waste,
+        ),
     }
 
     contiguous = trap("Blocks of a sequence lie anywhere in the pool: follow the block table instead of reading on from the first block.")(
@@ -1181,13 +1396,21 @@ class PagedKv:
     table_ignored = trap("The table is ignored: you read the pool from its start. Block table[0] holds the first tokens.")(
         _paged(lambda pool, table, length: pool.reshape(-1, pool.shape[2])[:length])
     )
-    whole_blocks = trap("The last block is only partly used: cut at `length`, or the garbage behind it is read as tokens.")(_paged(lambda pool, table, length: _gather(pool, table, None)))
-    table_sorted = trap("The table is in the order of the tokens: do not sort it.")(_paged(lambda pool, table, length: _gather(pool, sorted(table), length)))
-    table_reversed = trap("table[0] holds the first tokens, table[-1] the last ones. You read it backwards.")(_paged(lambda pool, table, length: _gather(pool, table[::-1], length)))
+    whole_blocks = trap("The last block is only partly used: cut at `length`, or the garbage behind it is read as tokens.")(
+        _paged(lambda pool, table, length: _gather(pool, table, None))
+    )
+    table_sorted = trap("The table is in the order of the tokens: do not sort it.")(
+        _paged(lambda pool, table, length: _gather(pool, sorted(table), length))
+    )
+    table_reversed = trap("table[0] holds the first tokens, table[-1] the last ones. You read it backwards.")(
+        _paged(lambda pool, table, length: _gather(pool, table[::-1], length))
+    )
     tail_lost = trap("A partly filled block holds real tokens: round the number of blocks up.")(
         _paged(lambda pool, table, length: pool[table[: length // pool.shape[1]]].reshape(-1, pool.shape[2]))
     )
-    cut_at_the_front = trap("The unused slots are at the END of the last block; you cut them off at the front.")(_paged(lambda pool, table, length: _gather(pool, table, None)[-length:]))
+    cut_at_the_front = trap("The unused slots are at the END of the last block; you cut them off at the front.")(
+        _paged(lambda pool, table, length: _gather(pool, table, None)[-length:])
+    )
 
     @trap("The result is one row a token, [length, d]: join the blocks.")
     class not_joined:
@@ -1202,16 +1425,18 @@ class PagedKv:
     remainder = trap("n % bs counts the tokens IN the last block. The waste is the rest of that block, and 0 if it is full.")(
         _paged(waste=lambda lengths, bs, max_len: (sum(n % bs for n in lengths), _waste(lengths, bs, max_len)[1]))
     )
-    full_block_wasted = trap("A length that fills its blocks exactly wastes nothing; yours counts a whole spare block there (n // bs + 1).")(
-        _paged(waste=lambda lengths, bs, max_len: (sum((n // bs + 1) * bs - n for n in lengths), _waste(lengths, bs, max_len)[1]))
-    )
+    full_block_wasted = trap(
+        "A length that fills its blocks exactly wastes nothing; yours counts a whole spare block there (n // bs + 1)."
+    )(_paged(waste=lambda lengths, bs, max_len: (sum((n // bs + 1) * bs - n for n in lengths), _waste(lengths, bs, max_len)[1])))
     one_sequence = trap("Sequences do not share blocks: each one wastes the rest of its own last block. Round up per sequence, then add.")(
         _paged(waste=lambda lengths, bs, max_len: (-sum(lengths) % bs, _waste(lengths, bs, max_len)[1]))
     )
     reserved_in_blocks = trap("Reserving keeps max_len slots a sequence: its waste is max_len − n, without blocks.")(
         _paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(max_len - (-(-n // bs) * bs) for n in lengths)))
     )
-    exchanged = trap("The order is (paged, reserved); yours is exchanged.")(_paged(waste=lambda lengths, bs, max_len: _waste(lengths, bs, max_len)[::-1]))
+    exchanged = trap("The order is (paged, reserved); yours is exchanged.")(
+        _paged(waste=lambda lengths, bs, max_len: _waste(lengths, bs, max_len)[::-1])
+    )
     last_sequence = trap("Waste is summed over all sequences; you count one of them.")(
         _paged(waste=lambda lengths, bs, max_len: (-lengths[-1] % bs, _waste(lengths, bs, max_len)[1]))
     )
@@ -1219,9 +1444,13 @@ class PagedKv:
         _paged(waste=lambda lengths, bs, max_len: (sum(n % bs > 0 for n in lengths), _waste(lengths, bs, max_len)[1]))
     )
     _each = "A server does not know how long the answers get: it reserves max_len for EACH sequence."
-    reserved_for_the_longest = trap(_each)(_paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(max(lengths) - n for n in lengths))))
+    reserved_for_the_longest = trap(_each)(
+        _paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(max(lengths) - n for n in lengths)))
+    )
     reserved_once = trap(_each)(_paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], max_len - max(lengths))))
-    reserved_once_for_all = trap(_each)(_paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], max_len - sum(lengths))))
+    reserved_once_for_all = trap(_each)(
+        _paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], max_len - sum(lengths)))
+    )
     reserve_rounded_up = trap("Reserving keeps max_len slots a sequence: its waste is max_len − n, without blocks.")(
         _paged(waste=lambda lengths, bs, max_len: (_waste(lengths, bs, max_len)[0], sum(-(-max_len // bs) * bs - n for n in lengths)))
     )
@@ -1336,40 +1565,68 @@ class Batching:
         steps, finish = submission.simulate(lengths, slots, mode)
         return {"steps": steps, "finish": [int(f) for f in finish]}
 
-    _LENGTHS = [([3, 8, 2, 5, 1, 9, 4], 2), ([5, 1, 1, 6, 2, 2, 7, 1], 3), ([4, 9, 1, 2, 3], 2), ([7], 3), ([2, 3, 4], 1), ([6, 2, 3], 5), ([1, 10, 1, 1, 1, 12, 2, 2, 3], 4)]
+    _LENGTHS = [
+        ([3, 8, 2, 5, 1, 9, 4], 2),
+        ([5, 1, 1, 6, 2, 2, 7, 1], 3),
+        ([4, 9, 1, 2, 3], 2),
+        ([7], 3),
+        ([2, 3, 4], 1),
+        ([6, 2, 3], 5),
+        ([1, 10, 1, 1, 1, 12, 2, 2, 3], 4),
+    ]
     cases = {
         "static": [call(n, s, "static") for n, s in _LENGTHS],
         "continuous": [call(n, s, "continuous") for n, s in _LENGTHS],
     }
 
-    results_return_early = trap("In a static batch all results are returned when its longest member is done; yours come back as soon as each is finished.")(
-        _simulate(static=lambda n, s: _static(n, s, early=True))
+    results_return_early = trap(
+        "In a static batch all results are returned when its longest member is done; yours come back as soon as each is finished."
+    )(_simulate(static=lambda n, s: _static(n, s, early=True)))
+    mean_length = trap("A static batch runs until its longest sequence ends, not for the mean length.")(
+        _simulate(static=lambda n, s: _static(n, s, end=_mean))
     )
-    mean_length = trap("A static batch runs until its longest sequence ends, not for the mean length.")(_simulate(static=lambda n, s: _static(n, s, end=_mean)))
-    shortest_ends = trap("A static batch runs until its longest sequence ends; yours stops with the shortest.")(_simulate(static=lambda n, s: _static(n, s, end=min)))
+    shortest_ends = trap("A static batch runs until its longest sequence ends; yours stops with the shortest.")(
+        _simulate(static=lambda n, s: _static(n, s, end=min))
+    )
     _order = "Requests are served in the order of arrival: the next in the list takes the free slot."
     last_come = trap(_order)(_simulate(continuous=lambda n, s: _continuous(n, s, order=list(range(len(n)))[::-1])))
     shortest_first = trap(_order)(_simulate(continuous=lambda n, s: _continuous(n, s, order=_shortest_first(n))))
     sorted_list = trap(_order)(_simulate(continuous=lambda n, s: _continuous(sorted(n), s)))
     reversed_list = trap(_order)(_simulate(continuous=lambda n, s: _continuous(n[::-1], s)))
-    busiest_slot = trap("The next request goes to the slot that gets free FIRST; yours goes to the one that is busy longest.")(_simulate(continuous=_busiest))
-    refill_when_all_done = trap("Waiting for all slots is static batching. Continuous: refill each slot as soon as it is free.")(_simulate(continuous=_static))
-    returned_early_and_waiting = trap("Your slots wait for each other: refill each one as soon as it is free.")(_simulate(continuous=lambda n, s: _static(n, s, early=True)))
-    fixed_slots = trap("Requests are not tied to a slot (i modulo slots): the next one goes to whichever slot gets free first.")(_simulate(continuous=_assigned))
+    busiest_slot = trap("The next request goes to the slot that gets free FIRST; yours goes to the one that is busy longest.")(
+        _simulate(continuous=_busiest)
+    )
+    refill_when_all_done = trap("Waiting for all slots is static batching. Continuous: refill each slot as soon as it is free.")(
+        _simulate(continuous=_static)
+    )
+    returned_early_and_waiting = trap("Your slots wait for each other: refill each one as soon as it is free.")(
+        _simulate(continuous=lambda n, s: _static(n, s, early=True))
+    )
+    fixed_slots = trap("Requests are not tied to a slot (i modulo slots): the next one goes to whichever slot gets free first.")(
+        _simulate(continuous=_assigned)
+    )
     idle_step = trap("A slot that gets free at the end of step t takes the next request in step t + 1: no idle step between.")(
         _simulate(continuous=lambda n, s: _continuous(n, s, gap=1))
     )
     modes_exchanged = trap("The two modes are exchanged.")(_simulate(static=_continuous, continuous=_static))
-    always_continuous = trap("The mode is ignored: you always refill at once. A static batch waits for its longest member.")(_simulate(static=_continuous))
+    always_continuous = trap("The mode is ignored: you always refill at once. A static batch waits for its longest member.")(
+        _simulate(static=_continuous)
+    )
 
-    first_ends = trap("A static batch runs until its longest sequence ends; yours lasts as long as its first one.")(_simulate(static=lambda n, s: _static(n, s, end=lambda batch: batch[0])))
+    first_ends = trap("A static batch runs until its longest sequence ends; yours lasts as long as its first one.")(
+        _simulate(static=lambda n, s: _static(n, s, end=lambda batch: batch[0]))
+    )
     _busy_first = "The next request goes to the slot that gets free FIRST; yours goes to the one that is busy longest."
     busiest_of_the_used = trap(_busy_first)(_simulate(continuous=_busiest_when_full))
-    overlap = trap("A slot produces one token a step: the next request starts in the step AFTER the last token of the one before. Yours shares that step.")(
-        _simulate(continuous=lambda n, s: _continuous(n, s, gap=-1))
+    overlap = trap(
+        "A slot produces one token a step: the next request starts in the step AFTER the last token of the one before. Yours shares that step."
+    )(_simulate(continuous=lambda n, s: _continuous(n, s, gap=-1)))
+    durations = trap("finish counts from step 0, so the time in the queue belongs to it. You return how long a request ran.")(
+        _simulate(continuous=lambda n, s: (_continuous(n, s)[0], list(n)))
     )
-    durations = trap("finish counts from step 0, so the time in the queue belongs to it. You return how long a request ran.")(_simulate(continuous=lambda n, s: (_continuous(n, s)[0], list(n))))
-    in_order_of_time = trap("finish[i] belongs to request i of the list; you return the times sorted.")(_simulate(continuous=lambda n, s: (_continuous(n, s)[0], sorted(_continuous(n, s)[1]))))
+    in_order_of_time = trap("finish[i] belongs to request i of the list; you return the times sorted.")(
+        _simulate(continuous=lambda n, s: (_continuous(n, s)[0], sorted(_continuous(n, s)[1])))
+    )
     end_of_the_last = trap("The last request of the list need not be the last to finish: steps is the largest finish.")(
         _simulate(continuous=lambda n, s: (_continuous(n, s)[1][-1], _continuous(n, s)[1]))
     )
@@ -1451,7 +1708,21 @@ def _sample_left(p, u):
     return int(np.searchsorted(np.cumsum(p), u, side="left"))
 
 
-def _speculate(P, Q, draft, u, u_resample, accepts=lambda p, q, u: u < min(1, p / q), replace=_residual, bonus=-1, shift=0, keep=False, go_on=False, resample=True, sample=_sample):
+def _speculate(
+    P,
+    Q,
+    draft,
+    u,
+    u_resample,
+    accepts=lambda p, q, u: u < min(1, p / q),
+    replace=_residual,
+    bonus=-1,
+    shift=0,
+    keep=False,
+    go_on=False,
+    resample=True,
+    sample=_sample,
+):
     out = []
     for i, t in enumerate(draft):
         p, q = P[i + shift], Q[i]
@@ -1515,7 +1786,10 @@ def _probe_residual(submission, p, q):
     return {"residual": residual, "law": q * accept + (1 - (q * accept).sum()) * residual}
 
 
-_PAIRS = [call(_dist((v,), i), _dist((v,), 50 + i)) for i, v in enumerate([2, 3, 5, 5, 8])] + [call(_dist((4,), 7, zero=1), _dist((4,), 57)), call(np.array([0.0, 0.2, 0.8]), np.array([0.5, 0.4, 0.1]))]
+_PAIRS = [call(_dist((v,), i), _dist((v,), 50 + i)) for i, v in enumerate([2, 3, 5, 5, 8])] + [
+    call(_dist((4,), 7, zero=1), _dist((4,), 57)),
+    call(np.array([0.0, 0.2, 0.8]), np.array([0.5, 0.4, 0.1])),
+]
 
 
 _QUARTERS, _HALVES = np.array([0.25, 0.25, 0.25, 0.25]), np.array([0.0, 0.5, 0.0, 0.5])
@@ -1531,7 +1805,12 @@ _EXACT = [  # a uniform number that is exactly a bound, in numbers that have no 
 ]
 
 
-@exercise("efficiency.speculative", names="accept_and_residual speculative_step", covers=["efficiency.kv-methods", "efficiency.tq10", "thirty.tq27"], warnings="ignore")
+@exercise(
+    "efficiency.speculative",
+    names="accept_and_residual speculative_step",
+    covers=["efficiency.kv-methods", "efficiency.tq10", "thirty.tq27"],
+    warnings="ignore",
+)
 class Speculative:
     class reference:
         def accept_and_residual(p, q):
@@ -1550,9 +1829,27 @@ class Speculative:
     cases = {
         "accept": group(_PAIRS, probe=_probe_accept),
         "residual": group(_PAIRS, probe=_probe_residual),
-        "all accepted": group([_round(k, v, s, k) for k, v, s in [(2, 4, 1), (3, 3, 2), (4, 6, 3), (1, 5, 4), (3, 9, 5), (2, 7, 6), (4, 4, 7)]], probe=_probe_step),
+        "all accepted": group(
+            [_round(k, v, s, k) for k, v, s in [(2, 4, 1), (3, 3, 2), (4, 6, 3), (1, 5, 4), (3, 9, 5), (2, 7, 6), (4, 4, 7)]],
+            probe=_probe_step,
+        ),
         "rejected": group(
-            [_round(k, v, s, w) for k, v, s, w in [(3, 5, 1, 0), (3, 5, 2, 1), (4, 7, 3, 2), (4, 4, 4, 1), (5, 6, 5, 3), (2, 9, 6, 0), (3, 8, 7, 2), (1, 6, 8, 0), (4, 9, 9, 1), (3, 4, 10, 0)]], probe=_probe_step
+            [
+                _round(k, v, s, w)
+                for k, v, s, w in [
+                    (3, 5, 1, 0),
+                    (3, 5, 2, 1),
+                    (4, 7, 3, 2),
+                    (4, 4, 4, 1),
+                    (5, 6, 5, 3),
+                    (2, 9, 6, 0),
+                    (3, 8, 7, 2),
+                    (1, 6, 8, 0),
+                    (4, 9, 9, 1),
+                    (3, 4, 10, 0),
+                ]
+            ],
+            probe=_probe_step,
         ),
         "bounds": group(_EXACT, probe=_probe_step),
     }
@@ -1565,27 +1862,46 @@ class Speculative:
     hard_rule = trap(_hard)(_pair(accept=lambda p, q: (p >= q).astype(float), accepts=lambda p, q, u: p >= q))
     hard_rule_in_step = trap(_hard)(_pair(accepts=lambda p, q, u: p >= q))
     unclipped = trap("A probability is at most 1: min(1, p/q).")(_pair(accept=lambda p, q: p / q))
-    always = trap("You accept every draft, so the text is the draft model's. Test each token with min(1, p/q).")(_pair(accept=lambda p, q: np.ones_like(p), accepts=lambda p, q, u: True))
-    always_in_step = trap("You accept every draft, so the text is the draft model's. Test each token with min(1, p/q).")(_pair(accepts=lambda p, q, u: True))
-    target_alone = trap("You accept with the target's probability alone. Divide by the draft's: it has already been tossed once.")(_pair(accept=lambda p, q: p.copy(), accepts=lambda p, q, u: u < p))
-    target_alone_in_step = trap("You accept with the target's probability alone. Divide by the draft's: it has already been tossed once.")(_pair(accepts=lambda p, q, u: u < p))
-    argmax_only = trap("Accepting only the target's most likely token is the rule of greedy decoding. Sampling accepts with probability min(1, p/q).")(
+    always = trap("You accept every draft, so the text is the draft model's. Test each token with min(1, p/q).")(
+        _pair(accept=lambda p, q: np.ones_like(p), accepts=lambda p, q, u: True)
+    )
+    always_in_step = trap("You accept every draft, so the text is the draft model's. Test each token with min(1, p/q).")(
+        _pair(accepts=lambda p, q, u: True)
+    )
+    target_alone = trap("You accept with the target's probability alone. Divide by the draft's: it has already been tossed once.")(
+        _pair(accept=lambda p, q: p.copy(), accepts=lambda p, q, u: u < p)
+    )
+    target_alone_in_step = trap("You accept with the target's probability alone. Divide by the draft's: it has already been tossed once.")(
+        _pair(accepts=lambda p, q, u: u < p)
+    )
+    argmax_only = trap(
+        "Accepting only the target's most likely token is the rule of greedy decoding. Sampling accepts with probability min(1, p/q)."
+    )(
         SimpleNamespace(
             accept_and_residual=lambda p, q: ((p == p.max()).astype(float), _residual(p, q)),
             speculative_step=lambda P, Q, draft, u, u_resample: _greedy_step(P, Q, draft, u_resample),
         )
     )
-    argmax_only_in_step = trap("Accepting only the target's most likely token is the rule of greedy decoding. Sampling accepts with probability min(1, p/q).")(
+    argmax_only_in_step = trap(
+        "Accepting only the target's most likely token is the rule of greedy decoding. Sampling accepts with probability min(1, p/q)."
+    )(
         SimpleNamespace(
-            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)), speculative_step=lambda P, Q, draft, u, u_resample: _greedy_step(P, Q, draft, u_resample)
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, draft, u, u_resample: _greedy_step(P, Q, draft, u_resample),
         )
     )
-    u_reversed = trap("The draft is accepted when u is BELOW min(1, p/q): that happens with this probability.")(_pair(accepts=lambda p, q, u: u > min(1, p / q)))
+    u_reversed = trap("The draft is accepted when u is BELOW min(1, p/q): that happens with this probability.")(
+        _pair(accepts=lambda p, q, u: u > min(1, p / q))
+    )
     _p = "Accepted tokens have covered part of p already. Resample from what is missing: max(p − q, 0), normalised."
     residual_is_p = trap(_p)(_pair(residual=lambda p, q: p.copy(), replace=lambda p, q: p))
     residual_is_p_in_step = trap(_p)(_pair(replace=lambda p, q: p))
-    residual_is_q = trap("You resample from the draft. The mass that is missing is max(p − q, 0), normalised.")(_pair(residual=lambda p, q: q.copy(), replace=lambda p, q: q))
-    residual_is_q_in_step = trap("You resample from the draft. The mass that is missing is max(p − q, 0), normalised.")(_pair(replace=lambda p, q: q))
+    residual_is_q = trap("You resample from the draft. The mass that is missing is max(p − q, 0), normalised.")(
+        _pair(residual=lambda p, q: q.copy(), replace=lambda p, q: q)
+    )
+    residual_is_q_in_step = trap("You resample from the draft. The mass that is missing is max(p − q, 0), normalised.")(
+        _pair(replace=lambda p, q: q)
+    )
     _swap = "max(q − p, 0) is the excess of the draft. The missing mass is max(p − q, 0)."
     residual_swapped = trap(_swap)(_pair(residual=lambda p, q: _residual(q, p), replace=lambda p, q: _residual(q, p)))
     residual_swapped_in_step = trap(_swap)(_pair(replace=lambda p, q: _residual(q, p)))
@@ -1595,13 +1911,17 @@ class Speculative:
     absolute_residual = trap("|p − q| also counts tokens that the draft proposes too often. Only the missing mass: max(p − q, 0).")(
         _pair(residual=lambda p, q: np.abs(p - q) / np.abs(p - q).sum(), replace=lambda p, q: np.abs(p - q) / np.abs(p - q).sum())
     )
-    no_replacement = trap("A rejected position still gets a token: sample it from the residual. Otherwise a round may yield none.")(_pair(resample=False))
+    no_replacement = trap("A rejected position still gets a token: sample it from the residual. Otherwise a round may yield none.")(
+        _pair(resample=False)
+    )
     _keep = "A rejected token is replaced by a sample of the residual; you keep it."
     rejected_kept = trap(_keep)(_pair(keep=True))
     rejected_kept_before_the_sample = trap(_keep)(
         SimpleNamespace(
             accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
-            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out[:-1], d[len(out) - 1], out[-1]])(_speculate(P, Q, d, u, r)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out[:-1], d[len(out) - 1], out[-1]])(
+                _speculate(P, Q, d, u, r)
+            ),
         )
     )
     _stop = "After a rejection stop: the later drafts were made for another prefix."
@@ -1609,31 +1929,51 @@ class Speculative:
     goes_on_without_bonus = trap(_stop)(
         SimpleNamespace(
             accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
-            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else _speculate(P, Q, d, u, r, go_on=True, bonus=None))(_speculate(P, Q, d, u, r)),
+            speculative_step=lambda P, Q, d, u, r: (
+                lambda out: out if len(out) > len(d) else _speculate(P, Q, d, u, r, go_on=True, bonus=None)
+            )(_speculate(P, Q, d, u, r)),
         )
     )
-    no_bonus = trap("If all drafts are accepted the target's pass has position k computed already: sample one more token from P[k].")(_pair(bonus=None))
-    bonus_from_the_row_before = trap("The extra token comes from the last row, P[k]; you took the row of an earlier position.")(_pair(bonus=-2))
-    bonus_after_rejection = trap("The bonus is for a round without a rejection. After one the position behind was scored for another prefix: the replacement is the last token.")(
+    no_bonus = trap("If all drafts are accepted the target's pass has position k computed already: sample one more token from P[k].")(
+        _pair(bonus=None)
+    )
+    bonus_from_the_row_before = trap("The extra token comes from the last row, P[k]; you took the row of an earlier position.")(
+        _pair(bonus=-2)
+    )
+    bonus_after_rejection = trap(
+        "The bonus is for a round without a rejection. After one the position behind was scored for another prefix: the replacement is the last token."
+    )(
         SimpleNamespace(
             accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
-            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out, _sample(P[len(out)], r)])(_speculate(P, Q, d, u, r)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: out if len(out) > len(d) else [*out, _sample(P[len(out)], r)])(
+                _speculate(P, Q, d, u, r)
+            ),
         )
     )
     bonus_from_the_draft = trap("The extra token is the target's, drawn from P[k]. You draw it from the draft's distribution.")(
         SimpleNamespace(
             accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
-            speculative_step=lambda P, Q, d, u, r: (lambda out: [*d, _sample(Q[-1], r)] if len(out) > len(d) else out)(_speculate(P, Q, d, u, r)),
+            speculative_step=lambda P, Q, d, u, r: (lambda out: [*d, _sample(Q[-1], r)] if len(out) > len(d) else out)(
+                _speculate(P, Q, d, u, r)
+            ),
         )
     )
-    bound_accepted = trap("Accepted means u BELOW the probability: with u <= a token that the target gives probability 0 is accepted at u = 0.")(
-        _pair(accepts=lambda p, q, u: u <= min(1, p / q))
-    )
-    bound_drawn = trap("The first cumulative sum must EXCEED the uniform number. With >= (side='left') a token of probability 0 can be drawn.")(
-        SimpleNamespace(accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)), speculative_step=lambda *a: _speculate(*a, sample=_sample_left))
+    bound_accepted = trap(
+        "Accepted means u BELOW the probability: with u <= a token that the target gives probability 0 is accepted at u = 0."
+    )(_pair(accepts=lambda p, q, u: u <= min(1, p / q)))
+    bound_drawn = trap(
+        "The first cumulative sum must EXCEED the uniform number. With >= (side='left') a token of probability 0 can be drawn."
+    )(
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda *a: _speculate(*a, sample=_sample_left),
+        )
     )
     first_u = trap("Each draft has a uniform number of its own, u[i]. You use one for all.")(
-        SimpleNamespace(accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)), speculative_step=lambda P, Q, draft, u, r: _speculate(P, Q, draft, [u[0]] * len(u), r))
+        SimpleNamespace(
+            accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
+            speculative_step=lambda P, Q, draft, u, r: _speculate(P, Q, draft, [u[0]] * len(u), r),
+        )
     )
     residual_of_row_0 = trap("The residual belongs to the position of the rejected draft: P[i] and Q[i]. You take another row.")(
         SimpleNamespace(
@@ -1644,7 +1984,9 @@ class Speculative:
     argmax_for_sample = trap("You take the most likely token; the task samples: first index whose cumulative sum exceeds u_resample.")(
         SimpleNamespace(
             accept_and_residual=lambda p, q: (_accept(p, q), _residual(p, q)),
-            speculative_step=lambda P, Q, d, u, r: (lambda out: [*out[:-1], int(np.argmax(P[-1] if len(out) > len(d) else _residual(P[len(out) - 1], Q[len(out) - 1])))])(_speculate(P, Q, d, u, r)),
+            speculative_step=lambda P, Q, d, u, r: (
+                lambda out: [*out[:-1], int(np.argmax(P[-1] if len(out) > len(d) else _residual(P[len(out) - 1], Q[len(out) - 1])))]
+            )(_speculate(P, Q, d, u, r)),
         )
     )
 
@@ -1702,7 +2044,15 @@ class SpeculativeSpeedup:
         return {"tokens": tokens, "speedup": speedup}
 
     cases = {
-        "values": [call(0.8, 5, 0.1), call(0.5, 3, 0.25), call(0.65, 1, 0.05), call(0.9, 7, 0.02), call(0.3, 2, 0.5), call(0.75, 10, 0.0), call(0.2, 4, 1.0)],
+        "values": [
+            call(0.8, 5, 0.1),
+            call(0.5, 3, 0.25),
+            call(0.65, 1, 0.05),
+            call(0.9, 7, 0.02),
+            call(0.3, 2, 0.5),
+            call(0.75, 10, 0.0),
+            call(0.2, 4, 1.0),
+        ],
         "edges": [call(0.0, 4, 0.2), call(0.0, 1, 0.1), call(1.0, 4, 0.1), call(1.0, 1, 0.3), call(1.0, 6, 0.0), call(1, 3, 0.5)],
     }
 
@@ -1712,7 +2062,9 @@ class SpeculativeSpeedup:
     linear = trap("Acceptance stops at the first rejection, so later drafts count less: sum the geometric series 1 + a + a² + … + a^k.")(
         lambda alpha, k, c: (1 + alpha * k, (1 + alpha * k) / (c * k + 1))
     )
-    drafts_free = trap("k draft passes cost c·k target passes: divide by c·k + 1.")(lambda alpha, k, c: (_geometric(alpha, k + 1), _geometric(alpha, k + 1)))
+    drafts_free = trap("k draft passes cost c·k target passes: divide by c·k + 1.")(
+        lambda alpha, k, c: (_geometric(alpha, k + 1), _geometric(alpha, k + 1))
+    )
     no_target_pass = trap("Each round contains one target pass: the cost is c·k + 1, not c·k.")(
         lambda alpha, k, c: (_geometric(alpha, k + 1), _geometric(alpha, k + 1) / (c * k) if c else 0.0)
     )
@@ -1746,15 +2098,19 @@ class SpeculativeSpeedup:
         tokens = _geometric(alpha, k + 1) - 1
         return tokens, tokens / (c * k + 1)
 
-    all_or_nothing = trap("A rejection at draft i still leaves the i − 1 drafts before it: sum the powers 1 + a + a² + … + a^k, not the last one alone.")(
-        lambda alpha, k, c: (1 + k * alpha**k, (1 + k * alpha**k) / (c * k + 1))
-    )
+    all_or_nothing = trap(
+        "A rejection at draft i still leaves the i − 1 drafts before it: sum the powers 1 + a + a² + … + a^k, not the last one alone."
+    )(lambda alpha, k, c: (1 + k * alpha**k, (1 + k * alpha**k) / (c * k + 1)))
     endless = trap("1 / (1 − a) is the sum without end. Only k tokens are drafted: stop at a^k.")(
         lambda alpha, k, c: (lambda tokens: (tokens, tokens / (c * k + 1)))(k + 1 if alpha == 1 else 1 / (1 - alpha))
     )
-    time_ratio = trap("The speedup is tokens per cost; yours is upside down, the time a token takes.")(lambda alpha, k, c: (_geometric(alpha, k + 1), (c * k + 1) / _geometric(alpha, k + 1)))
+    time_ratio = trap("The speedup is tokens per cost; yours is upside down, the time a token takes.")(
+        lambda alpha, k, c: (_geometric(alpha, k + 1), (c * k + 1) / _geometric(alpha, k + 1))
+    )
 
-    @trap("A small number in the denominator changes every value, and at alpha = 1 it gives 0 in place of k + 1. Treat 1 apart, or sum the series.")
+    @trap(
+        "A small number in the denominator changes every value, and at alpha = 1 it gives 0 in place of k + 1. Treat 1 apart, or sum the series."
+    )
     def added_constant(alpha, k, c):
         tokens = (1 - alpha ** (k + 1)) / (1 - alpha + 1e-6)
         return tokens, tokens / (c * k + 1)
@@ -1794,7 +2150,9 @@ def _counted(model, calls):
 def _probe_loop(submission, tables, prompt, n, k):
     A, B, noise = (torch.as_tensor(t) for t in tables)
     calls = []
-    tokens, reported = submission.speculative_decode(_table_model(A + noise, B), _counted(_table_model(A, B), calls), torch.as_tensor(prompt), n, k)
+    tokens, reported = submission.speculative_decode(
+        _table_model(A + noise, B), _counted(_table_model(A, B), calls), torch.as_tensor(prompt), n, k
+    )
     return {"tokens": [int(t) for t in tokens], "target_calls": int(reported), "calls counted": len(calls)}
 
 
@@ -1806,7 +2164,22 @@ def _argmax(logits):
     return int(logits.argmax(-1))
 
 
-def _loop(draft, target, prompt, n, k, see=True, shift=0, stop=True, everything=False, bonus=True, overrun=False, replace=True, keep=False, compare=0):
+def _loop(
+    draft,
+    target,
+    prompt,
+    n,
+    k,
+    see=True,
+    shift=0,
+    stop=True,
+    everything=False,
+    bonus=True,
+    overrun=False,
+    replace=True,
+    keep=False,
+    compare=0,
+):
     ids, calls = [int(t) for t in prompt], 0
     start = len(ids)
     while len(ids) - start < n:
@@ -1858,7 +2231,11 @@ def _tail_loop(draft, target, prompt, n, k, agree=_first_agreements, bonus_pass=
         tried = text
         for _ in range(k):
             tried = torch.cat([tried, draft(tried)[-1:].argmax(-1)])
-        choice = target(tried)[-k - 1 :].argmax(-1) if not one_by_one else torch.stack([target(tried[: len(text) + i])[-1].argmax() for i in range(k + 1)])
+        choice = (
+            target(tried)[-k - 1 :].argmax(-1)
+            if not one_by_one
+            else torch.stack([target(tried[: len(text) + i])[-1].argmax() for i in range(k + 1)])
+        )
         calls += 1
         kept = agree(tried[len(text) :] == choice[:k])
         if kept == k and bonus_pass:
@@ -1887,27 +2264,55 @@ class SpeculativeLoop:
         return ids[len(prompt) : len(prompt) + n].tolist(), calls
 
     cases = {
-        "mediocre draft": group([_loop_case(1, 0.7, [3, 1], 12, 2), _loop_case(11, 0.6, [0], 15, 4), _loop_case(21, 0.8, [2, 5, 6], 9, 3), _loop_case(31, 0.5, [4, 4, 1, 0], 20, 5, V=11)], probe=_probe_loop),
-        "good draft": group([_loop_case(41, 0.0, [1, 2], 13, 4), _loop_case(51, 0.0, [6], 8, 3), _loop_case(61, 0.0, [0, 3, 5], 7, 2, V=12)], probe=_probe_loop),
-        "bad draft": group([_loop_case(71, 30.0, [1, 2], 10, 4), _loop_case(81, 30.0, [5], 7, 1), _loop_case(91, 30.0, [2, 2, 2], 5, 3, V=12)], probe=_probe_loop),
+        "mediocre draft": group(
+            [
+                _loop_case(1, 0.7, [3, 1], 12, 2),
+                _loop_case(11, 0.6, [0], 15, 4),
+                _loop_case(21, 0.8, [2, 5, 6], 9, 3),
+                _loop_case(31, 0.5, [4, 4, 1, 0], 20, 5, V=11),
+            ],
+            probe=_probe_loop,
+        ),
+        "good draft": group(
+            [_loop_case(41, 0.0, [1, 2], 13, 4), _loop_case(51, 0.0, [6], 8, 3), _loop_case(61, 0.0, [0, 3, 5], 7, 2, V=12)],
+            probe=_probe_loop,
+        ),
+        "bad draft": group(
+            [_loop_case(71, 30.0, [1, 2], 10, 4), _loop_case(81, 30.0, [5], 7, 1), _loop_case(91, 30.0, [2, 2, 2], 5, 3, V=12)],
+            probe=_probe_loop,
+        ),
     }
 
-    drafts_not_shown = trap("The target sees the prompt only, so there is nothing to verify. Pass the tokens so far plus the drafts.")(_looper(see=False))
+    drafts_not_shown = trap("The target sees the prompt only, so there is nothing to verify. Pass the tokens so far plus the drafts.")(
+        _looper(see=False)
+    )
     _shift = "The logits at position i score token i + 1: the first draft is judged at the last position BEFORE it. Start there."
     shifted = trap(_shift)(_looper(shift=1))
     shifted_back = trap(_shift)(_looper(shift=-1))
     judged_late = trap(_shift)(_looper(compare=1))
     judged_early = trap(_shift)(_looper(compare=-1))
-    accept_all = trap("You accept every draft. Keep them only up to the first disagreement with the target's argmax.")(_looper(everything=True))
-    later_matches = trap("After a disagreement the later drafts had another prefix: stop there, even if one of them agrees again.")(_looper(stop=False))
+    accept_all = trap("You accept every draft. Keep them only up to the first disagreement with the target's argmax.")(
+        _looper(everything=True)
+    )
+    later_matches = trap("After a disagreement the later drafts had another prefix: stop there, even if one of them agrees again.")(
+        _looper(stop=False)
+    )
     overrun = trap("The last round may produce more than n tokens: return exactly n, cut the rest.")(_looper(overrun=True))
-    no_bonus = trap("When all k drafts agree the same pass has scored one more position: append the target's token there too.")(_looper(bonus=False))
-    no_correction = trap("At the disagreement append the target's own token: it is already computed. You spend another pass on it.")(_looper(replace=False))
+    no_bonus = trap("When all k drafts agree the same pass has scored one more position: append the target's token there too.")(
+        _looper(bonus=False)
+    )
+    no_correction = trap("At the disagreement append the target's own token: it is already computed. You spend another pass on it.")(
+        _looper(replace=False)
+    )
     rejected_kept = trap("At the disagreement you append the draft's token. The target's token belongs there.")(_looper(keep=True))
 
-    later_matches_without_bonus = trap("After a disagreement the later drafts had another prefix: stop there, even if one of them agrees again.")(_looper(stop=False, bonus=False))
+    later_matches_without_bonus = trap(
+        "After a disagreement the later drafts had another prefix: stop there, even if one of them agrees again."
+    )(_looper(stop=False, bonus=False))
 
-    @trap("After a disagreement the later drafts had another prefix. Count the agreements before the first disagreement (cumprod), not all of them.")
+    @trap(
+        "After a disagreement the later drafts had another prefix. Count the agreements before the first disagreement (cumprod), not all of them."
+    )
     def agreements_counted(draft, target, prompt, n, k):
         return _tail_loop(draft, target, prompt, n, k, agree=lambda same: int(same.sum()))
 
@@ -1944,7 +2349,9 @@ class SpeculativeLoop:
     def target_without_context(draft, target, prompt, n, k):
         return _tail_loop(draft, lambda ids: target(ids[-k - 1 :]), prompt, n, k)
 
-    @trap("The draft continues the WHOLE text. Yours sees its last token only: the result is right, but fewer drafts agree and more passes are needed.")
+    @trap(
+        "The draft continues the WHOLE text. Yours sees its last token only: the result is right, but fewer drafts agree and more passes are needed."
+    )
     def draft_without_context(draft, target, prompt, n, k):
         return _tail_loop(lambda ids: draft(ids[-1:]), target, prompt, n, k)
 
@@ -2083,16 +2490,28 @@ class KdLoss:
     ]
     cases = {
         "values": group(_CASES, probe=_kd_value),
-        "one part alone": group([_kd_case(5, 4, 11, alpha=1.0), _kd_case(5, 4, 12, T=3.0, alpha=0.0), _kd_case(3, 6, 13, T=1.5, alpha=1.0), _kd_case(3, 6, 14, alpha=0.0)], probe=_kd_value),
+        "one part alone": group(
+            [
+                _kd_case(5, 4, 11, alpha=1.0),
+                _kd_case(5, 4, 12, T=3.0, alpha=0.0),
+                _kd_case(3, 6, 13, T=1.5, alpha=1.0),
+                _kd_case(3, 6, 14, alpha=0.0),
+            ],
+            probe=_kd_value,
+        ),
         "gradient": group(_CASES[:4], probe=_kd_gradient),
         "stability": group([_kd_case(4, 3, 21, scale=900.0), _kd_case(3, 5, 22, T=1.0, alpha=0.4, scale=2000.0)], probe=_kd_value),
     }
 
     reverse = trap("The teacher is the target: KL(teacher ‖ student). Yours is the other direction.")(_kd_loss(reverse=True))
-    mean_reduction = trap('reduction="mean" divides by the number of classes as well. A mean over examples is "batchmean".')(_kd_loss(reduction="mean"))
+    mean_reduction = trap('reduction="mean" divides by the number of classes as well. A mean over examples is "batchmean".')(
+        _kd_loss(reduction="mean")
+    )
     sum_reduction = trap("The soft part is a mean over the examples: yours is a sum, and grows with the batch.")(_kd_loss(reduction="sum"))
     probabilities = trap("F.kl_div expects LOG-probabilities as its first argument: log_softmax, not softmax.")(_kd_loss(raw=True))
-    no_factor = trap("The gradient of the soft part shrinks like 1/T²: multiply that part by T·T, or it fades when T grows.")(_kd_loss(factor=0))
+    no_factor = trap("The gradient of the soft part shrinks like 1/T²: multiply that part by T·T, or it fades when T grows.")(
+        _kd_loss(factor=0)
+    )
     factor_T = trap("The gradient of the soft part shrinks with the SQUARE of T: multiply by T·T, not by T.")(_kd_loss(factor=1))
     divided = trap("T² multiplies the soft part (it undoes the shrinking); you divide by it.")(_kd_loss(factor=-2))
 
@@ -2150,7 +2569,9 @@ class KdLoss:
 
     @trap("The hard part sends no gradient to the student: item() and detach() cut it off. Add tensors.")
     def hard_part_detached(z_student, z_teacher, y, T=4.0, alpha=0.7):
-        return _kd(z_student, z_teacher, y, T, alpha) + (1 - alpha) * (F.cross_entropy(z_student.detach(), y) - F.cross_entropy(z_student, y))
+        return _kd(z_student, z_teacher, y, T, alpha) + (1 - alpha) * (
+            F.cross_entropy(z_student.detach(), y) - F.cross_entropy(z_student, y)
+        )
 
     @trap("log(softmax + a small number) caps the loss of a confident mistake. log_softmax is exact for all logits.")
     def log_with_a_constant(z_student, z_teacher, y, T=4.0, alpha=0.7):
@@ -2161,7 +2582,9 @@ class KdLoss:
     def factor_on_both(z_student, z_teacher, y, T=4.0, alpha=0.7):
         return T * T * _kd(z_student, z_teacher, y, T, alpha, factor=0)
 
-    @trap("This is the cross-entropy with the teacher, which is KL plus the teacher's entropy: same gradient, another value. KL is 0 when both agree.")
+    @trap(
+        "This is the cross-entropy with the teacher, which is KL plus the teacher's entropy: same gradient, another value. KL is 0 when both agree."
+    )
     def soft_cross_entropy(z_student, z_teacher, y, T=4.0, alpha=0.7):
         soft = F.cross_entropy(z_student / T, torch.softmax(z_teacher / T, -1))
         return alpha * T * T * soft + (1 - alpha) * F.cross_entropy(z_student, y)
@@ -2187,7 +2610,9 @@ class KdLoss:
 
     @trap("No gradient of the soft part reaches the student: you detach its logits. Detach the teacher's, if any.")
     def student_detached(z_student, z_teacher, y, T=4.0, alpha=0.7):
-        return _kd(z_student.detach(), z_teacher, y, T, alpha) - (1 - alpha) * (F.cross_entropy(z_student.detach(), y) - F.cross_entropy(z_student, y))
+        return _kd(z_student.detach(), z_teacher, y, T, alpha) - (1 - alpha) * (
+            F.cross_entropy(z_student.detach(), y) - F.cross_entropy(z_student, y)
+        )
 
     @trap("log(softmax) becomes log 0 = −inf for large logits, and 0 · inf is nan. Use log_softmax.")
     def log_of_softmax(z_student, z_teacher, y, T=4.0, alpha=0.7):
@@ -2266,7 +2691,12 @@ def _counted_global(count):
     return lambda ws, amount: _global(ws, amount, drop=lambda a: count(a * sum(w.size for w in ws)) / sum(w.size for w in ws))
 
 
-@exercise("efficiency.prune-unstructured", names="global_prune prune_2_4", covers=["efficiency.pruning", "efficiency.sparsity-gotcha", "efficiency.tq08", "thirty.tq24", "thirty.t-prune"], forbid=["torch.nn.utils.prune"])
+@exercise(
+    "efficiency.prune-unstructured",
+    names="global_prune prune_2_4",
+    covers=["efficiency.pruning", "efficiency.sparsity-gotcha", "efficiency.tq08", "thirty.tq24", "thirty.t-prune"],
+    forbid=["torch.nn.utils.prune"],
+)
 class PruneUnstructured:
     class reference:
         def global_prune(ws, amount):
@@ -2294,41 +2724,74 @@ class PruneUnstructured:
             ],
             probe=_only_global,
         ),
-        "2:4": group([call(normal((3, 8), 1.0, 11)), call(normal((4, 4), 1.0, 12)), call(normal((8, 8), 2.0, 13)), call(normal((1, 12), 1.0, 14)), call(normal((5, 4), 0.1, 15))], probe=_only_two_four),
+        "2:4": group(
+            [
+                call(normal((3, 8), 1.0, 11)),
+                call(normal((4, 4), 1.0, 12)),
+                call(normal((8, 8), 2.0, 13)),
+                call(normal((1, 12), 1.0, 14)),
+                call(normal((5, 4), 0.1, 15)),
+            ],
+            probe=_only_two_four,
+        ),
     }
 
-    signed = trap("A large negative weight is as important as a large positive one: rank by |w|.")(_prune(global_prune=lambda ws, amount: _global(ws, amount, score=np.asarray)))
+    signed = trap("A large negative weight is as important as a large positive one: rank by |w|.")(
+        _prune(global_prune=lambda ws, amount: _global(ws, amount, score=np.asarray))
+    )
     signed_comparison = trap("A large negative weight is as important as a large positive one: compare |w| with the threshold, not w.")(
         _prune(global_prune=lambda ws, amount: [m * (w > 0) for m, w in zip(_global(ws, amount), ws, strict=True)])
     )
-    signed_threshold = trap("The threshold has to come from the magnitudes: sort |w|, not w.")(_prune(global_prune=lambda ws, amount: _signed_threshold(ws, amount)))
+    signed_threshold = trap("The threshold has to come from the magnitudes: sort |w|, not w.")(
+        _prune(global_prune=lambda ws, amount: _signed_threshold(ws, amount))
+    )
     per_layer = trap("One threshold for all matrices together: a layer with small weights loses more. You prune the same share of each.")(
         _prune(global_prune=lambda ws, amount: [_cut(np.abs(w), round(amount * w.size)) for w in ws])
     )
-    largest_removed = trap("Magnitude pruning removes the SMALLEST weights; you remove the largest.")(_prune(global_prune=lambda ws, amount: _global(ws, amount, score=_minus_abs)))
-    amount_kept = trap("`amount` is the share to remove, not the share to keep.")(_prune(global_prune=lambda ws, amount: _global(ws, amount, drop=lambda a: 1 - a)))
-    mask_reversed = trap("The mask is 1 where a weight is KEPT and 0 where it is pruned.")(_prune(global_prune=lambda ws, amount: [1 - m for m in _global(ws, amount)]))
-    pruned_weights = trap("Return masks of 0 and 1, not the pruned weights.")(_prune(global_prune=lambda ws, amount: [m * w for m, w in zip(_global(ws, amount), ws, strict=True)]))
-    share_of_the_maximum = trap("`amount` is a share of the weights, not a share of the largest weight: count, do not compare with amount · max|w|.")(
-        _prune(global_prune=lambda ws, amount: [np.abs(w) > amount * max(np.abs(v).max() for v in ws) for w in ws])
+    largest_removed = trap("Magnitude pruning removes the SMALLEST weights; you remove the largest.")(
+        _prune(global_prune=lambda ws, amount: _global(ws, amount, score=_minus_abs))
     )
-    along_columns = trap("The hardware reads four neighbours along a ROW. You group along the columns or shifted.")(_prune(prune_2_4=_columns))
-    half_of_all = trap("Each group of four keeps exactly two: choose within the groups, not the smallest half of the matrix or the row.")(_prune(prune_2_4=lambda w: _cut(np.abs(w), w.size // 2)))
-    half_of_each_row = trap("Each group of four keeps exactly two: choose within the groups, not the smallest half of the matrix or the row.")(
-        _prune(prune_2_4=lambda w: np.array([_cut(np.abs(row), row.size // 2) for row in w]))
+    amount_kept = trap("`amount` is the share to remove, not the share to keep.")(
+        _prune(global_prune=lambda ws, amount: _global(ws, amount, drop=lambda a: 1 - a))
     )
-    signed_in_groups = trap("Rank by |w| within the group too: a large negative weight stays.")(_prune(prune_2_4=lambda w: _two_four(w, score=np.asarray)))
-    order_for_rank = trap("argsort gives the ORDER of the entries (which one is smallest), not the rank of each. Apply it twice, or index with its last two columns.")(
-        _prune(prune_2_4=lambda w: (np.argsort(np.abs(w).reshape(w.shape[0], -1, 4), axis=2) >= 2).reshape(w.shape).astype(float))
+    mask_reversed = trap("The mask is 1 where a weight is KEPT and 0 where it is pruned.")(
+        _prune(global_prune=lambda ws, amount: [1 - m for m in _global(ws, amount)])
     )
+    pruned_weights = trap("Return masks of 0 and 1, not the pruned weights.")(
+        _prune(global_prune=lambda ws, amount: [m * w for m, w in zip(_global(ws, amount), ws, strict=True)])
+    )
+    share_of_the_maximum = trap(
+        "`amount` is a share of the weights, not a share of the largest weight: count, do not compare with amount · max|w|."
+    )(_prune(global_prune=lambda ws, amount: [np.abs(w) > amount * max(np.abs(v).max() for v in ws) for w in ws]))
+    along_columns = trap("The hardware reads four neighbours along a ROW. You group along the columns or shifted.")(
+        _prune(prune_2_4=_columns)
+    )
+    half_of_all = trap("Each group of four keeps exactly two: choose within the groups, not the smallest half of the matrix or the row.")(
+        _prune(prune_2_4=lambda w: _cut(np.abs(w), w.size // 2))
+    )
+    half_of_each_row = trap(
+        "Each group of four keeps exactly two: choose within the groups, not the smallest half of the matrix or the row."
+    )(_prune(prune_2_4=lambda w: np.array([_cut(np.abs(row), row.size // 2) for row in w])))
+    signed_in_groups = trap("Rank by |w| within the group too: a large negative weight stays.")(
+        _prune(prune_2_4=lambda w: _two_four(w, score=np.asarray))
+    )
+    order_for_rank = trap(
+        "argsort gives the ORDER of the entries (which one is smallest), not the rank of each. Apply it twice, or index with its last two columns."
+    )(_prune(prune_2_4=lambda w: (np.argsort(np.abs(w).reshape(w.shape[0], -1, 4), axis=2) >= 2).reshape(w.shape).astype(float)))
     one_of_four = trap("2:4 means two zeros in each group of four; you make one.")(_prune(prune_2_4=lambda w: _two_four(w, drop=1)))
     three_of_four = trap("2:4 keeps two of each four; you keep one.")(_prune(prune_2_4=lambda w: _two_four(w, drop=3)))
-    smallest_in_groups = trap("Keep the two LARGEST of each group; you keep the two smallest.")(_prune(prune_2_4=lambda w: _two_four(w, score=_minus_abs)))
+    smallest_in_groups = trap("Keep the two LARGEST of each group; you keep the two smallest.")(
+        _prune(prune_2_4=lambda w: _two_four(w, score=_minus_abs))
+    )
     _whole = "amount · n need not be a whole number in floating point: 0.29 · 100 is 28.999…, 0.07 · 100 is 7.000…1. Round to the nearest; int() and ceil() miss by one."
     cut_off = trap(_whole)(_prune(global_prune=_counted_global(int)))
     rounded_up = trap(_whole)(_prune(global_prune=_counted_global(np.ceil)))
-    one_too_few = trap("You prune one weight too few: the weight at the threshold is one of those to remove.")(_prune(global_prune=_counted_global(lambda k: round(k) - 1)))
-    one_too_many = trap("You prune one weight too many: count how many magnitudes lie below your threshold.")(_prune(global_prune=_counted_global(lambda k: round(k) + 1)))
+    one_too_few = trap("You prune one weight too few: the weight at the threshold is one of those to remove.")(
+        _prune(global_prune=_counted_global(lambda k: round(k) - 1))
+    )
+    one_too_many = trap("You prune one weight too many: count how many magnitudes lie below your threshold.")(
+        _prune(global_prune=_counted_global(lambda k: round(k) + 1))
+    )
 
     @right("loops")
     class loops:
@@ -2398,23 +2861,47 @@ def _neurons(h, d, o, seed, keep):
     return call(W1, normal((h,), 2.0, seed + 2), W2, keep)
 
 
-@exercise("efficiency.prune-structured", names="prune_neurons", covers=["efficiency.pruning", "efficiency.tq08", "thirty.tq24", "thirty.t-prune", "bank.tq11"], forbid=["torch.nn.utils.prune"])
+@exercise(
+    "efficiency.prune-structured",
+    names="prune_neurons",
+    covers=["efficiency.pruning", "efficiency.tq08", "thirty.tq24", "thirty.t-prune", "bank.tq11"],
+    forbid=["torch.nn.utils.prune"],
+)
 class PruneStructured:
     def reference(W1, b1, W2, keep):
         kept = sorted(range(len(W1)), key=lambda i: -np.sqrt((W1[i] ** 2).sum()))[:keep]
         return W1[kept], b1[kept], W2[:, kept]
 
-    _CASES = [_neurons(7, 5, 3, 1, 4), _neurons(6, 6, 6, 11, 2), _neurons(9, 4, 2, 21, 5), _neurons(8, 12, 8, 31, 3), _neurons(5, 3, 4, 41, 1), _neurons(6, 8, 3, 51, 5)]
+    _CASES = [
+        _neurons(7, 5, 3, 1, 4),
+        _neurons(6, 6, 6, 11, 2),
+        _neurons(9, 4, 2, 21, 5),
+        _neurons(8, 12, 8, 31, 3),
+        _neurons(5, 3, 4, 41, 1),
+        _neurons(6, 8, 3, 51, 5),
+    ]
     cases = {"output": group(_CASES, probe=_probe_neurons), "kept": group(_CASES, probe=_probe_kept)}
 
-    l1 = trap("Rank by the L2 norm of the incoming weights, the root of the sum of squares; yours is the L1 norm.")(_keeping(score=lambda W1, W2: np.abs(W1).sum(axis=1)))
-    largest_weight = trap("Rank by the L2 norm of all incoming weights, not by the single largest one.")(_keeping(score=lambda W1, W2: np.abs(W1).max(axis=1)))
-    outgoing_norm = trap("Rank by the incoming weights (the rows of W1), not by the outgoing ones.")(_keeping(score=lambda W1, W2: np.sqrt((W2**2).sum(axis=0))))
-    both_norms = trap("Rank by the incoming weights alone; you mix in the outgoing ones.")(_keeping(score=lambda W1, W2: np.sqrt((W1**2).sum(axis=1) * (W2**2).sum(axis=0))))
+    l1 = trap("Rank by the L2 norm of the incoming weights, the root of the sum of squares; yours is the L1 norm.")(
+        _keeping(score=lambda W1, W2: np.abs(W1).sum(axis=1))
+    )
+    largest_weight = trap("Rank by the L2 norm of all incoming weights, not by the single largest one.")(
+        _keeping(score=lambda W1, W2: np.abs(W1).max(axis=1))
+    )
+    outgoing_norm = trap("Rank by the incoming weights (the rows of W1), not by the outgoing ones.")(
+        _keeping(score=lambda W1, W2: np.sqrt((W2**2).sum(axis=0)))
+    )
+    both_norms = trap("Rank by the incoming weights alone; you mix in the outgoing ones.")(
+        _keeping(score=lambda W1, W2: np.sqrt((W1**2).sum(axis=1) * (W2**2).sum(axis=0)))
+    )
     smallest_kept = trap("The order is reversed: keep the neurons with the LARGEST norm.")(_keeping(score=lambda W1, W2: -_norms(W1, W2)))
-    signed_sum = trap("A signed sum lets positive and negative weights cancel. Take the L2 norm.")(_keeping(score=lambda W1, W2: W1.sum(axis=1)))
+    signed_sum = trap("A signed sum lets positive and negative weights cancel. Take the L2 norm.")(
+        _keeping(score=lambda W1, W2: W1.sum(axis=1))
+    )
     first_biases = trap("The biases of the kept neurons have to be selected too; you took the first `keep`.")(_keeping(bias=False))
-    first_columns = trap("Each kept neuron keeps its own outgoing column of W2; you took the first `keep` columns.")(_keeping(outgoing=False))
+    first_columns = trap("Each kept neuron keeps its own outgoing column of W2; you took the first `keep` columns.")(
+        _keeping(outgoing=False)
+    )
 
     _b = "The biases of the kept neurons have to be selected too; you took the first `keep`."
     _c = "Each kept neuron keeps its own outgoing column of W2; you took the first `keep` columns."
@@ -2422,7 +2909,9 @@ class PruneStructured:
     first_columns_by_rank = trap(_c)(_keeping(outgoing=False, order=np.asarray))
     first_biases_from_the_top = trap(_b)(_keeping(bias=False, order=np.flip))
     first_columns_from_the_top = trap(_c)(_keeping(outgoing=False, order=np.flip))
-    sum_of_both_norms = trap("Rank by the incoming weights alone; you mix in the outgoing ones.")(_keeping(score=lambda W1, W2: (W1**2).sum(axis=1) + (W2**2).sum(axis=0)))
+    sum_of_both_norms = trap("Rank by the incoming weights alone; you mix in the outgoing ones.")(
+        _keeping(score=lambda W1, W2: (W1**2).sum(axis=1) + (W2**2).sum(axis=0))
+    )
 
     @trap("The norm is that of the row of W1 alone, without the bias.")
     def bias_in_the_norm(W1, b1, W2, keep):
@@ -2465,7 +2954,9 @@ class PruneStructured:
         kept = np.argsort(-_norms(W1, W2))[:keep]
         return W1[kept], b1[kept], W2[:, np.sort(kept)]
 
-    @trap("Row i of W1 holds the incoming weights of neuron i: take the norm along axis 1. Yours is the norm of the columns, one for each input.")
+    @trap(
+        "Row i of W1 holds the incoming weights of neuron i: take the norm along axis 1. Yours is the norm of the columns, one for each input."
+    )
     def norms_of_columns(W1, b1, W2, keep):
         kept = np.sort(np.argsort(np.sqrt((W1**2).sum(axis=0)))[-keep:])
         return W1[kept], b1[kept], W2[:, kept]
@@ -2578,7 +3069,9 @@ def _wrong_scaled(w, bits, axis=None):
 
 
 def _same(got, expected, atol=1e-9):
-    return all(np.allclose(np.asarray(a, dtype=float), np.asarray(b, dtype=float), rtol=0, atol=atol) for a, b in zip(got, expected, strict=True))
+    return all(
+        np.allclose(np.asarray(a, dtype=float), np.asarray(b, dtype=float), rtol=0, atol=atol) for a, b in zip(got, expected, strict=True)
+    )
 
 
 def _square():
@@ -2610,7 +3103,12 @@ def _checks(bits=(8, 4), axes=(None, 0, 1), part=slice(0, 2)):
 
 @exercise("efficiency.test-quantize", names="check_quantize", covers=["efficiency.quant-formula", "efficiency.debug-int8"])
 class TestQuantize:
-    accepts = {"NumPy, integers": _right_numpy, "torch": _right_torch, "multiplied by the inverse": _right_by_multiplying, "int8, halves away from zero": _right_halves_away_from_zero}
+    accepts = {
+        "NumPy, integers": _right_numpy,
+        "torch": _right_torch,
+        "multiplied by the inverse": _right_by_multiplying,
+        "int8, halves away from zero": _right_halves_away_from_zero,
+    }
     catches = {
         "all bits for the magnitude": _wrong_all_bits,
         "maximum without |·|": _wrong_signed,
@@ -2647,7 +3145,9 @@ class TestQuantize:
             for axis in (None, 0, 1):
                 assert _same(quantize(_square(), bits, axis=axis), _right_numpy(_square(), bits, axis))
 
-    @trap("Shapes, finite numbers and a small error are what many wrong ones have too: they say little of q, of the bits and of the axis. Compare q and w_hat with values that you know.")
+    @trap(
+        "Shapes, finite numbers and a small error are what many wrong ones have too: they say little of q, of the bits and of the axis. Compare q and w_hat with values that you know."
+    )
     def small_error_only(quantize):
         w = normal((3, 3), 1.0, 3)
         _, w_hat = quantize(w, 8)
@@ -2674,13 +3174,20 @@ class TestQuantize:
         for bits in (8, 4):
             for axis in (None, 0, 1):
                 assert _same(quantize(_square(), bits, axis=axis)[:1], _right_numpy(_square(), bits, axis)[:1])
-        assert _same(quantize(_with_zeros(), 8, axis=0), _right_numpy(_with_zeros(), 8, 0)[:1] + (quantize(_with_zeros(), 8, axis=0)[1],)) and np.isfinite(quantize(_with_zeros(), 8, 0)[1]).all()
+        assert (
+            _same(quantize(_with_zeros(), 8, axis=0), _right_numpy(_with_zeros(), 8, 0)[:1] + (quantize(_with_zeros(), 8, axis=0)[1],))
+            and np.isfinite(quantize(_with_zeros(), 8, 0)[1]).all()
+        )
 
-    @trap("Nearly every implementation passes your check. It has to RAISE on wrong values: assert a comparison of q and w_hat. Returning False or looking at shapes does not do.")
+    @trap(
+        "Nearly every implementation passes your check. It has to RAISE on wrong values: assert a comparison of q and w_hat. Returning False or looking at shapes does not do."
+    )
     def returns_a_verdict(quantize):
         return _same(quantize(_square(), 8), _right_numpy(_square(), 8))
 
-    @trap("Your check rejects every right implementation: work your expected values out by hand, with 2^(bits−1) − 1 as the largest integer.")
+    @trap(
+        "Your check rejects every right implementation: work your expected values out by hand, with 2^(bits−1) − 1 as the largest integer."
+    )
     def wrong_expectation(quantize):
         for bits in (8, 4):
             for axis in (None, 0, 1):
@@ -2732,7 +3239,9 @@ class TestQuantize:
     def by_hand(quantize):
         w = np.array([[0.4, -1.4, 0.0], [0.0, 0.0, 0.0], [7.0, 0.8, -2.6]])
         q, w_hat = quantize(w, 4, axis=0)
-        assert np.allclose(np.asarray(q, dtype=float), [[2, -7, 0], [0, 0, 0], [7, 1, -3]]) and np.allclose(w_hat, [[0.4, -1.4, 0], [0, 0, 0], [7, 1, -3]])
+        assert np.allclose(np.asarray(q, dtype=float), [[2, -7, 0], [0, 0, 0], [7, 1, -3]]) and np.allclose(
+            w_hat, [[0.4, -1.4, 0], [0, 0, 0], [7, 1, -3]]
+        )
         q, w_hat = quantize(w, 4, axis=1)
         assert np.allclose(np.asarray(q, dtype=float), [[0, -7, 0], [0, 0, 0], [7, 4, -7]]) and np.allclose(w_hat[0, 1], -1.4)
         q, w_hat = quantize(-w, 8)

@@ -25,6 +25,7 @@ def mlp(Ws: list[np.ndarray], x: np.ndarray) -> np.ndarray:
         x = np.tanh(x @ W.T)
     return x @ Ws[-1].T
 
+
 # %%
 from utils import explore, predict, reveal
 from utils.demos import efficiency as demos
@@ -40,7 +41,9 @@ from utils.demos import efficiency as demos
 # %%
 for tokens in (1, 4096):
     flops, moved = 2 * tokens * 4096**2, 2 * 4096**2 + 2 * tokens * 2 * 4096
-    print(f"{tokens:5d} tokens: compute {1e6 * flops / 989e12:7.2f} µs, memory {1e6 * moved / 3.35e12:5.2f} µs, {flops / moved:6.1f} FLOP/byte")
+    print(
+        f"{tokens:5d} tokens: compute {1e6 * flops / 989e12:7.2f} µs, memory {1e6 * moved / 3.35e12:5.2f} µs, {flops / moved:6.1f} FLOP/byte"
+    )
 
 # %% [markdown]
 # With one token, the arithmetic takes 0.03 µs and then waits 10 µs for the weights. With 4096 tokens the same weights are fetched once and used 4096 times: now the memory waits. Operations per byte moved are called
@@ -63,7 +66,11 @@ explore(
     weights=["fp16", "int8", "int4"],
 )
 fp16, int4 = (max(2 * 4096**3 / 989e12, (size * 4096**2 + 4 * 4096**2) / 3.35e12) for size in (2, 0.5))
-reveal(f"{1e6 * fp16:.0f} µs against {1e6 * int4:.0f} µs: compute-bound, so saved bytes do not count", answer="not at all", key="efficiency.roofline")
+reveal(
+    f"{1e6 * fp16:.0f} µs against {1e6 * int4:.0f} µs: compute-bound, so saved bytes do not count",
+    answer="not at all",
+    key="efficiency.roofline",
+)
 
 # %% [markdown]
 # **What to see.** At one token, INT4 weights take a quarter of the time: 2.5 µs instead of 10. **Try** 4096 tokens: the three points meet on the flat roof.
@@ -91,8 +98,11 @@ reveal(f"{1e6 * fp16:.0f} µs against {1e6 * int4:.0f} µs: compute-bound, so sa
 #
 # <details><summary>Hint 2</summary>Seconds are the maximum of FLOP / peak and bytes / bandwidth.</details>
 
+
 # %% exercise="efficiency.roofline" points=3
-def roofline(tokens: int, d_in: int, d_out: int, w_bytes: float, a_bytes: float, peak_flops: float, bandwidth: float) -> tuple[float, float, str]:
+def roofline(
+    tokens: int, d_in: int, d_out: int, w_bytes: float, a_bytes: float, peak_flops: float, bandwidth: float
+) -> tuple[float, float, str]:
     """Arithmetic intensity, time and limiting resource of a linear layer."""
     ### BEGIN SOLUTION
     flops = 2 * tokens * d_in * d_out
@@ -100,6 +110,7 @@ def roofline(tokens: int, d_in: int, d_out: int, w_bytes: float, a_bytes: float,
     compute, memory = flops / peak_flops, moved / bandwidth
     return flops / moved, max(compute, memory), "compute" if compute > memory else "memory"
     ### END SOLUTION
+
 
 # %% check="efficiency.roofline"
 intensity_, seconds_, bound_ = roofline(1, 4096, 4096, 2, 2, 989e12, 3.35e12)
@@ -147,6 +158,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>The axes to reduce are all but `axis`. Where the maximum is 0, any positive scale will do.</details>
 
+
 # %% exercise="efficiency.quantize" points=4
 def quantize_symmetric(w: np.ndarray, bits: int, axis: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Absmax quantization per tensor or per channel: integers and restored weights."""
@@ -158,6 +170,7 @@ def quantize_symmetric(w: np.ndarray, bits: int, axis: int | None = None) -> tup
     q = np.clip(np.round(w / s), -top, top)
     return q, q * s
     ### END SOLUTION
+
 
 # %% check="efficiency.quantize"
 w_ = np.array([[0.4, -1.4], [7.0, 0.8]])
@@ -186,7 +199,11 @@ explore(
     scales=["per tensor", "per row"],
 )
 accuracy, size, error = demos.quantized_digits(4)
-reveal(f"{100 * accuracy:.1f} % with {size / 1000:.1f} kB; the logits changed by {100 * error:.0f} %", answer="about 95 %", key="efficiency.digits")
+reveal(
+    f"{100 * accuracy:.1f} % with {size / 1000:.1f} kB; the logits changed by {100 * error:.0f} %",
+    answer="about 95 %",
+    key="efficiency.digits",
+)
 
 # %% [markdown]
 # **What to see.** Eight bits: 6.9 kB, the same accuracy, logits off by 0.7 %. Four bits: logits off by about 20 %, and yet only some 2 points of accuracy are gone, because the largest logit mostly stays the largest. At two bits only −1, 0 and 1 times a step are left, and the
@@ -226,6 +243,7 @@ reveal(f"{100 * accuracy:.1f} % with {size / 1000:.1f} kB; the logits changed by
 #
 # <details><summary>Hint 2</summary>x + (y − x).detach() has the value y and the gradient of x. The mask decides where x may pass.</details>
 
+
 # %% exercise="efficiency.ste" points=3
 def fake_quant_ste(w: torch.Tensor, s: float, qm: int) -> torch.Tensor:
     """Quantize and restore `w`; the gradient passes straight through inside the range."""
@@ -235,12 +253,15 @@ def fake_quant_ste(w: torch.Tensor, s: float, qm: int) -> torch.Tensor:
     return torch.where(rounded.abs() <= qm, w + (value - w).detach(), value)
     ### END SOLUTION
 
+
 # %% check="efficiency.ste"
 w_ = torch.tensor([0.6, 1.6, 1.9], dtype=torch.float64, requires_grad=True)
 out_ = fake_quant_ste(w_, 0.5, 3)
 assert torch.allclose(out_, torch.tensor([0.5, 1.5, 1.5], dtype=torch.float64)), "forward: round, clamp, times s"
 (2 * out_).sum().backward()
-assert w_.grad is not None and w_.grad.tolist() == [2, 2, 0], f"gradient {w_.grad}: twice the mask, 3.2 rounds to 3 and passes, 3.8 does not"
+assert w_.grad is not None and w_.grad.tolist() == [2, 2, 0], (
+    f"gradient {w_.grad}: twice the mask, 3.2 rounds to 3 and passes, 3.8 does not"
+)
 
 # %% [markdown]
 # ## Outliers in the activations
@@ -276,6 +297,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>Magnitudes over axis 0 in both; broadcasting along the last axis does the rest.</details>
 
+
 # %% exercise="efficiency.smoothquant" points=3
 def smooth(X: np.ndarray, W: np.ndarray, alpha: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per-channel factors that share outliers between activations and weights."""
@@ -283,6 +305,7 @@ def smooth(X: np.ndarray, W: np.ndarray, alpha: float = 0.5) -> tuple[np.ndarray
     s = np.abs(X).max(axis=0) ** alpha / np.abs(W).max(axis=0) ** (1 - alpha)  # (K,)
     return s, X / s, W * s
     ### END SOLUTION
+
 
 # %% check="efficiency.smoothquant"
 X_, W_ = np.array([[8.0, 1.0]]), np.array([[2.0, 1.0]])
@@ -311,6 +334,7 @@ assert np.allclose(smooth(X_, W_, alpha=1.0)[0], [8, 1]), "alpha = 1 moves every
 #
 # <details><summary>Hint 2</summary>Copy the list, not the matrices: replace one entry by its quantized version.</details>
 
+
 # %% exercise="efficiency.sensitivity" points=3
 def layer_sensitivity(Ws: list[np.ndarray], x: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared change of the output when one layer is quantized, and the layers sorted by it."""
@@ -322,6 +346,7 @@ def layer_sensitivity(Ws: list[np.ndarray], x: np.ndarray, bits: int) -> tuple[n
         errors.append(((mlp(changed, x) - exact) ** 2).mean())
     return np.array(errors), np.argsort(errors)[::-1]
     ### END SOLUTION
+
 
 # %% check="efficiency.sensitivity"
 errors_, ranking_ = layer_sensitivity([np.array([[1.0, 0.4]]), np.array([[2.0]])], np.array([[0.0, 1.0]]), 2)
@@ -349,6 +374,7 @@ assert list(ranking_) == [0, 1], "most sensitive layer first"
 #
 # <details><summary>Hint 2</summary>One factor per output: it scales the rows of W.</details>
 
+
 # %% exercise="fqa.fold-bn" points=2
 def fold_bn(
     W: np.ndarray, b: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, var: np.ndarray, eps: float
@@ -358,6 +384,7 @@ def fold_bn(
     factor = gamma / np.sqrt(var + eps)  # (O,)
     return W * factor[:, None], (b - mean) * factor + beta
     ### END SOLUTION
+
 
 # %% check="fqa.fold-bn"
 W2_, b2_ = fold_bn(*(np.array(a) for a in ([[2.0]], [1.0], [3.0], [0.5], [5.0], [3.0])), eps=1.0)
@@ -416,6 +443,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>// rounds down, below zero as well: −40 // 25 is −2.</details>
 
+
 # %% exercise="efficiency.kv-bytes" points=2
 def kv_cache_bytes(layers: int, kv_heads: int, head_dim: int, seq: int, batch: int, dtype_bytes: int) -> int:
     """Bytes of the KV cache."""
@@ -429,6 +457,7 @@ def max_batch(gpu_bytes: int, weight_bytes: int, per_sequence_bytes: int) -> int
     ### BEGIN SOLUTION
     return max(0, gpu_bytes - weight_bytes) // per_sequence_bytes
     ### END SOLUTION
+
 
 # %% check="efficiency.kv-bytes"
 assert kv_cache_bytes(80, 8, 128, 4096, 8, 2) == 10 * 2**30, "exactly 10 GiB"
@@ -455,6 +484,7 @@ assert max_batch(100, 140, 25) == 0, "the weights alone do not fit"
 #
 # <details><summary>Hint 2</summary>Blocks of one sequence: the length divided by bs, rounded up. A length that fills its blocks wastes nothing.</details>
 
+
 # %% exercise="efficiency.paged-kv" points=3
 def paged_gather(pool: np.ndarray, table: list[int], length: int) -> np.ndarray:
     """The tokens of one sequence, collected from the blocks of the pool: (length, d)."""
@@ -469,6 +499,7 @@ def waste(lengths: list[int], bs: int, max_len: int) -> tuple[int, int]:
     paged = sum(math.ceil(n / bs) * bs - n for n in lengths)
     return paged, sum(max_len - n for n in lengths)
     ### END SOLUTION
+
 
 # %% check="efficiency.paged-kv"
 pool_ = np.arange(12.0).reshape(3, 2, 2)  # three blocks of two tokens
@@ -506,6 +537,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>The next request goes to the slot with the smallest free time; its new free time is the old one plus the length.</details>
 
+
 # %% exercise="efficiency.batching" points=3
 def simulate(lengths: list[int], slots: int, mode: str) -> tuple[int, list[int]]:
     """Total steps and finish time of each request under "static" or "continuous" batching."""
@@ -524,6 +556,7 @@ def simulate(lengths: list[int], slots: int, mode: str) -> tuple[int, list[int]]
         finish.append(free[slot])
     return max(finish), finish
     ### END SOLUTION
+
 
 # %% check="efficiency.batching"
 steps_, finish_ = simulate([3, 1, 2], 2, "static")
@@ -549,7 +582,14 @@ assert (steps_, list(finish_)) == (3, [3, 1, 3]), "request 2 takes the slot that
 p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.7, 0.1])
 accept, missing = np.minimum(1, p / q), np.maximum(p - q, 0)
 rejected = 1 - (q * accept).sum()
-print("accepted part", q * accept, " + resampled part", rejected * missing / missing.sum(), " = ", q * accept + rejected * missing / missing.sum())
+print(
+    "accepted part",
+    q * accept,
+    " + resampled part",
+    rejected * missing / missing.sum(),
+    " = ",
+    q * accept + rejected * missing / missing.sum(),
+)
 
 # %% [markdown]
 # If all $k$ drafts are accepted, the target has already scored one more position: a bonus token, free of charge. If one is rejected, the drafts after it were made for another prefix. Throw them away.
@@ -568,6 +608,7 @@ print("accepted part", q * accept, " + resampled part", rejected * missing / mis
 # <details><summary>Hint 1</summary>Two exits: one inside the loop, one after it. Both append exactly one drawn token.</details>
 #
 # <details><summary>Hint 2</summary>np.searchsorted(np.cumsum(r), u, side="right") is the first index with a cumulative sum above u.</details>
+
 
 # %% exercise="efficiency.speculative" points=5
 def accept_and_residual(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -591,6 +632,7 @@ def speculative_step(P: np.ndarray, Q: np.ndarray, draft: list[int], u: list[flo
     last = int(np.searchsorted(np.cumsum(law), u_resample, side="right"))
     return [*draft[:accepted], last]
     ### END SOLUTION
+
 
 # %% check="efficiency.speculative"
 p_, q_ = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.7, 0.1])
@@ -635,6 +677,7 @@ explore(
 #
 # <details><summary>Hint 2</summary>Sum k + 1 powers, or treat 1 as a case of its own.</details>
 
+
 # %% exercise="efficiency.speculative-speedup" points=2
 def speculative_speedup(alpha: float, k: int, c: float) -> tuple[float, float]:
     """Expected tokens a round, and speedup over plain decoding."""
@@ -642,6 +685,7 @@ def speculative_speedup(alpha: float, k: int, c: float) -> tuple[float, float]:
     tokens = float(sum(alpha**i for i in range(k + 1)))
     return tokens, tokens / (c * k + 1)
     ### END SOLUTION
+
 
 # %% check="efficiency.speculative-speedup"
 assert np.allclose(speculative_speedup(0.8, 5, 0.1), (3.68928, 2.45952)), "six powers of 0.8, then divided by 1.5"
@@ -681,7 +725,10 @@ predict(
 )
 
 # %% demo="efficiency.pruned" covers="efficiency.sparsity-gotcha efficiency.pruning"
-explore(demos.pruned_figure, alt="Measured times: a matrix with 90 percent zeros takes as long as a dense one, the one with 90 percent of its rows removed is many times faster")
+explore(
+    demos.pruned_figure,
+    alt="Measured times: a matrix with 90 percent zeros takes as long as a dense one, the one with 90 percent of its rows removed is many times faster",
+)
 times = demos.pruned_times()
 reveal(
     f"dense {1e3 * times['dense']:.2f} ms, with zeros {1e3 * times['90 % zeros']:.2f} ms, rows removed {1e3 * times['90 % of rows gone']:.2f} ms",
@@ -718,6 +765,7 @@ reveal(
 #
 # <details><summary>Hint 2</summary>reshape(-1, 4) makes each group a row; then only the order within rows counts.</details>
 
+
 # %% exercise="efficiency.prune-unstructured" points=3
 def global_prune(ws: list[np.ndarray], amount: float) -> list[np.ndarray]:
     """Masks that drop the smallest magnitudes of all matrices together."""
@@ -736,6 +784,7 @@ def prune_2_4(w: np.ndarray) -> np.ndarray:
     np.put_along_axis(mask, groups.argsort(axis=1)[:, 2:], 1.0, axis=1)
     return mask.reshape(w.shape)
     ### END SOLUTION
+
 
 # %% check="efficiency.prune-unstructured"
 masks_ = global_prune([np.array([[3.0, -2.0]]), np.array([[0.1, -0.4]])], 0.5)
@@ -759,6 +808,7 @@ assert np.array_equal(prune_2_4(np.array([[1.0, -5.0, 2.0, 0.0]])), [[0, 1, 1, 0
 #
 # <details><summary>Hint 2</summary>One array of indices, used three times.</details>
 
+
 # %% exercise="efficiency.prune-structured" points=3
 def prune_neurons(W1: np.ndarray, b1: np.ndarray, W2: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both layers with only the `keep` strongest hidden neurons."""
@@ -766,6 +816,7 @@ def prune_neurons(W1: np.ndarray, b1: np.ndarray, W2: np.ndarray, keep: int) -> 
     kept = np.argsort(np.linalg.norm(W1, axis=1))[-keep:]
     return W1[kept], b1[kept], W2[:, kept]
     ### END SOLUTION
+
 
 # %% check="efficiency.prune-structured"
 W1s_, b1s_, W2s_ = prune_neurons(np.array([[3.0, 0.0], [1.0, 1.0], [2.0, 2.5]]), np.array([1.0, 2.0, 3.0]), np.array([[5.0, 6.0, 7.0]]), 2)
@@ -794,6 +845,7 @@ assert sorted(W2s_[0].tolist()) == [5, 7], "and with their own columns of W2"
 #
 # <details><summary>Hint 2</summary>Faults: order of the two distributions, log missing, reduction, factor T², which part gets alpha, temperature in the hard part.</details>
 
+
 # %% exercise="efficiency.kd-loss" points=4
 def kd_loss(z_student: torch.Tensor, z_teacher: torch.Tensor, y: torch.Tensor, T: float = 4.0, alpha: float = 0.7) -> torch.Tensor:
     """Distillation loss from logits (B, C) and labels (B,)."""
@@ -802,11 +854,13 @@ def kd_loss(z_student: torch.Tensor, z_teacher: torch.Tensor, y: torch.Tensor, T
     return alpha * T**2 * soft + (1 - alpha) * F.cross_entropy(z_student, y)
     ### END SOLUTION
 
+
 # %% broken="efficiency.kd-loss"
 def kd_loss(z_student: torch.Tensor, z_teacher: torch.Tensor, y: torch.Tensor, T: float = 4.0, alpha: float = 0.7) -> torch.Tensor:
     """Distillation loss from logits (B, C) and labels (B,)."""
     soft = F.kl_div(F.softmax(z_teacher / T, -1), F.softmax(z_student / T, -1))
     return (1 - alpha) * soft + alpha * F.cross_entropy(z_student / T, y)
+
 
 # %% check="efficiency.kd-loss"
 z_, y_ = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], dtype=torch.float64), torch.tensor([2, 0])
@@ -831,6 +885,7 @@ assert kd_loss(s_, t_, torch.tensor([0]), alpha=1.0) > 0, "KL is never negative"
 #
 # <details><summary>Hint 2</summary>keepdims=True makes scales of shape (N, 1) and (M, 1). For the result the second one has to lie along columns.</details>
 
+
 # %% exercise="efficiency.w8a8" points=4
 def int8_linear(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w.T with 8-bit integers: per-token and per-channel scales, 32-bit sums."""
@@ -843,6 +898,7 @@ def int8_linear(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return total * s_x * s_w.T
     ### END SOLUTION
 
+
 # %% broken="efficiency.w8a8"
 def int8_linear(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w.T with 8-bit integers."""
@@ -850,6 +906,7 @@ def int8_linear(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     q_x = np.round(x / s_x).astype(np.int8)
     q_w = np.round(w / s_w).astype(np.int8)
     return (q_x @ q_w.T) * s_x * s_w
+
 
 # %% check="efficiency.w8a8"
 rng_ = np.random.default_rng(0)
@@ -876,6 +933,7 @@ assert error_.max() < 0.03, f"an ordinary token is off by {100 * error_.max():.0
 #
 # <details><summary>Hint 2</summary>The target's argmaxes from that row on are k + 1 tokens: compare the first k with the drafts, keep one more than agree.</details>
 
+
 # %% exercise="thirty.speculative-loop" points=4
 def speculative_decode(draft: Callable, target: Callable, prompt: torch.Tensor, n: int, k: int) -> tuple[list[int], int]:
     """Greedy speculative decoding: n tokens after the prompt, and the number of target passes."""
@@ -894,6 +952,7 @@ def speculative_decode(draft: Callable, target: Callable, prompt: torch.Tensor, 
     return text[len(prompt) : len(prompt) + n].tolist(), calls
     ### END SOLUTION
 
+
 # %% broken="thirty.speculative-loop"
 def speculative_decode(draft: Callable, target: Callable, prompt: torch.Tensor, n: int, k: int) -> tuple[list[int], int]:
     """Greedy speculative decoding: n tokens after the prompt, and the number of target passes."""
@@ -909,6 +968,7 @@ def speculative_decode(draft: Callable, target: Callable, prompt: torch.Tensor, 
             if guess != own:
                 break
     return generated, calls
+
 
 # %% check="thirty.speculative-loop"
 def count_up_(ids):  # always predicts token + 1 (mod 10)
@@ -938,6 +998,7 @@ assert ([int(t) for t in tokens_], calls_) == ([8, 9, 0, 1], 4), "a useless draf
 #
 # <details><summary>Hint 2</summary>Work one small example out by hand, for two axes and two numbers of bits, with one row of zeros.</details>
 
+
 # %% exercise="efficiency.test-quantize" points=4
 def check_quantize(quantize: Callable) -> None:
     """Raise AssertionError if `quantize(w, bits, axis=None)` is wrong."""
@@ -957,6 +1018,7 @@ def check_quantize(quantize: Callable) -> None:
         assert np.allclose(q, integers), f"wrong integers for bits={bits}, axis={axis}"
         assert np.allclose(w_hat, integers * step, rtol=0, atol=1e-9), f"wrong w_hat for bits={bits}, axis={axis}"
     ### END SOLUTION
+
 
 # %% check="efficiency.test-quantize"
 def rounded_(w, bits, axis=None):  # a right one
