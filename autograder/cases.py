@@ -95,19 +95,25 @@ def ladder(cases: Sequence[Case]) -> list[Call]:
     They are drawn by the same strategy, so they are as valid as the cases.
     """
     small = sorted(cases, key=lambda case: size(case.call))[:LADDER_CASES]
-    rungs = [_redraw(case, lambda v, k=k: float(round(v / k))) for case in small for k in LADDER_STEPS]
-    rungs += [_redraw(case, lambda v: round(v, 1)) for case in small]
+    changes = [lambda v, k=k: float(round(v / k)) for k in LADDER_STEPS] + [lambda v: round(v, 1)]
+    wanted = {repr(choices): choices for change in changes for choices in (_changed(case, change) for case in small)}
+    with _repeatable():
+        rungs = [_redraw(cases[0].strategy, choices) for choices in wanted.values()]
     return list({repr(call): call for call in rungs if call is not None}.values())
 
 
-def _redraw(case: Case, change: Callable[[float], float]) -> Call | None:
-    """What the strategy of `case` draws if each floating-point number it drew is changed; None if it cannot."""
-    choices = [change(c) if isinstance(c, float) else c for c in case.choices]
+def _changed(case: Case, change: Callable[[float], float]) -> list[Any]:
+    """The choices by which `case` was drawn, each floating-point number changed."""
+    return [change(c) if isinstance(c, float) else c for c in case.choices]
+
+
+def _redraw(strategy: Any, choices: Sequence[Any]) -> Call | None:
+    """What a strategy draws by such choices; None if they do not fit, or would not do."""
     data = ConjectureData.for_choices(choices)
     try:
-        with _repeatable(), BuildContext(data, wrapped_test=_redraw):
-            return data.draw(case.strategy)
-    except StopTest:  # the numbers do not fit, or would draw more of them
+        with BuildContext(data, wrapped_test=_redraw):
+            return data.draw(strategy)
+    except StopTest:
         return None
 
 

@@ -103,18 +103,26 @@ def _exact(expected: Any, got: Any) -> tuple[str, str] | None:
 
 
 def _value(want: np.ndarray, have: np.ndarray, rtol: float, atol: float) -> tuple[str, str] | None:
-    with np.errstate(all="ignore"):
-        if want.dtype.kind in "biu":
-            wrong = want != have
-        else:
-            wrong = ~np.isclose(have, want, rtol=rtol, atol=atol, equal_nan=True)
-    if not wrong.any():
+    right = have == want if want.dtype.kind in "biu" else close(have, want, rtol, atol)
+    if right.all():
         return None
+    wrong = ~right
     if want.ndim == 0:
         return "value", "is {}, not {}".format(*_told_apart(have, want))
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
     one, other = _told_apart(have[at], want[at])
     return "value", f"differs in {int(wrong.sum())} of {want.size} entries, first at {list(at)}: {one} instead of {other}"
+
+
+def close(have: np.ndarray, want: np.ndarray, rtol: float, atol: float) -> np.ndarray:
+    """Which entries agree, as `np.isclose(have, want, rtol, atol, equal_nan=True)` says it, several times as fast for small arrays."""
+    with np.errstate(all="ignore"):
+        same = have == want
+        if same.all():
+            return same
+        want = want if want.dtype.kind in "fc" else want.astype(float)
+        near = (np.abs(have - want) <= atol + rtol * np.abs(want)) & np.isfinite(want)
+        return same | near | (np.isnan(have) & np.isnan(want))
 
 
 def _told_apart(have: Any, want: Any) -> tuple[str, str]:

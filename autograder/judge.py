@@ -5,14 +5,15 @@ import inspect
 import math
 import random
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cloudpickle
 import numpy as np
 
 from autograder.cases import shrink, size
-from autograder.compare import show
+from autograder.compare import close, show
 from autograder.exercise import Case, Exercise
 from autograder.forbid import find_forbidden
 from autograder.prepared import LOST, Prepared, Wrong, entry
@@ -32,6 +33,16 @@ ALSO_THIS_MISTAKE, PLACES = 0.9, 3
 TURNS_OF_RIGHT_ONES = 3
 
 _MISSING = cloudpickle.dumps(Missing())
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A call that was asked: how small it is, what was seen, and what each accepted implementation gives."""
+
+    size: tuple
+    call: Call
+    seen: Observation
+    expected: Sequence[Observation]
 
 
 class Student(Protocol):
@@ -158,50 +169,49 @@ def _explain(
     failing = list(dict.fromkeys(i for i, *_ in wrong))
     group = prepared.cases[failing[0]].group
     failing = [i for i in failing if prepared.cases[i].group == group]
-    lost = next((i for i in failing if seen[i].error in LOST), None)
+    tried = [Tried(prepared.sizes[i], prepared.cases[i].call, seen[i], [row[i] for row in prepared.expected]) for i in failing]
+    lost = next((t for t in tried if t.seen.error in LOST), None)
     if lost is not None:  # trying again would hang or die again
-        call, now = prepared.cases[lost].call, seen[lost]
-        return _shown(prepared, group, call, now, _nearest(prepared, group, call, now))
-    met = _smaller(prepared, student, group, failing, seen, thorough)
-    if not met:  # a submission that draws random numbers
-        i = failing[0]
-        return _shown(prepared, group, prepared.cases[i].call, seen[i], (Observation(), next(w for (j, *_), w in wrong.items() if j == i)))
-    return _shown(prepared, group, *min(met, key=lambda found: size(found[0])))
+        return _shown(prepared, group, lost, _nearest(prepared, group, lost))
+    drawn = next((c for c in (prepared.cases[i] for i in failing) if c.strategy is not None), None)
+    smallest = _smallest(prepared, student, group, tried, drawn, thorough)
+    if smallest is None:  # a submission that draws random numbers
+        return _shown(prepared, group, tried[0], (Observation(), next(w for (i, *_), w in wrong.items() if i == failing[0])))
+    return _shown(prepared, group, *smallest)
 
 
-def _smaller(
-    prepared: Prepared, student: Student, group: int, failing: Sequence[int], seen: Sequence[Observation], thorough: bool
-) -> list[tuple[Call, Observation, tuple[Observation, Wrong]]]:
-    """Failing calls of a group, with what was seen and what is wrong: its failing cases, and smaller ones."""
-    met = []
+def _smallest(
+    prepared: Prepared, student: Student, group: int, tried: list[Tried], drawn: Case | None, thorough: bool
+) -> tuple[Tried, tuple[Observation, Wrong]] | None:
+    """The smallest call that fails, and what is wrong there: of those `tried`, and of smaller ones by the strategy of the case `drawn`."""
+    probe = prepared.probes[group]
+    if drawn:
+        ladder = prepared.ladder(drawn)
+        tried = tried + [Tried(*rung) for rung in zip(ladder.sizes, ladder.packed, student.ask(probe, ladder.packed), ladder.expected)]
+    pairs = ((t, _nearest(prepared, group, t)) for t in sorted(tried, key=lambda t: t.size))
+    met = [next((pair for pair in pairs if pair[1]), None)]
 
-    def tried(calls: Iterable[Call], now: Sequence[Observation]) -> bool:
-        found = [(c, o, _nearest(prepared, group, c, o)) for c, o in zip(calls, now)]
-        met.extend(entry for entry in found if entry[2])
-        return any(entry[2] for entry in found)
+    def fails(call: Call) -> bool:
+        now = Tried(size(call), call, student.ask(probe, [call])[0], prepared.expect_all(group, call))
+        met.append((now, _nearest(prepared, group, now)))
+        return met[-1][1] is not None
 
-    tried([prepared.cases[i].call for i in failing], [seen[i] for i in failing])
-    case = next((c for c in (prepared.cases[i] for i in failing) if c.strategy is not None), None)
-    if case is not None:
-        ladder = prepared.ladder(case)
-        tried(ladder, student.ask(prepared.probes[group], ladder))
-        if thorough:
-            shrink(case.strategy, lambda call: tried([call], student.ask(prepared.probes[group], [call])))
-    return met
+    if drawn and thorough:
+        shrink(drawn.strategy, fails)
+    return min((pair for pair in met if pair and pair[1]), key=lambda pair: pair[0].size, default=None)
 
 
-def _shown(prepared: Prepared, group: int, call: Call, seen: Observation, found: tuple[Observation, Wrong]) -> dict[str, Any]:
+def _shown(prepared: Prepared, group: int, tried: Tried, found: tuple[Observation, Wrong]) -> dict[str, Any]:
     expected, wrong = found
-    counterexample = describe(prepared.exercise, group, call)
-    return {"message": wrong.text, "where": seen.where, "counterexample": counterexample, **_pair(expected, seen, wrong)}
+    counterexample = describe(prepared.exercise, group, tried.call)
+    return {"message": wrong.text, "where": tried.seen.where, "counterexample": counterexample, **_pair(expected, tried.seen, wrong)}
 
 
-def _nearest(prepared: Prepared, group: int, call: Call, seen: Observation) -> tuple[Observation, Wrong] | None:
+def _nearest(prepared: Prepared, group: int, tried: Tried) -> tuple[Observation, Wrong] | None:
     """(expected, what is wrong) against the reference; None if any accepted implementation agrees."""
     found = []
-    for implementation in prepared.exercise.accepted or (None,):
-        expected = prepared.expect(implementation, group, call) if implementation else Observation()
-        wrongs = prepared.wrongs(group, call, seen, expected)
+    for expected in tried.expected or (Observation(),):
+        wrongs = prepared.wrongs(group, tried.call, tried.seen, expected)
         if not wrongs:
             return None
         found.append((expected, wrongs[0]))
@@ -272,8 +282,7 @@ def _same_token(prepared: Prepared, key: tuple, one: Wrong, other: Wrong) -> boo
         rtol, atol = prepared.tolerance(prepared.exercise.groups[case.group], case.call)
         if a.shape != b.shape or a.dtype.kind not in "biufc" or b.dtype.kind not in "biufc":
             return False
-        with np.errstate(all="ignore"):
-            return bool(np.allclose(a, b, rtol=10 * rtol, atol=10 * atol, equal_nan=True))
+        return bool(close(a, b, 10 * rtol, 10 * atol).all())
     try:
         return bool(a == b)
     except ValueError:

@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from autograder.cases import Drawn, assemble, draw, ladder
+from autograder.cases import Drawn, assemble, draw, ladder, size
 from autograder.compare import TOLERANCES, differences
 from autograder.errors import AuthoringError
 from autograder.exercise import Case, Exercise, Group, Implementation
@@ -42,12 +42,28 @@ class Wrong:
     token: Any = None
 
 
+@dataclass(frozen=True)
+class Ladder:
+    """Small calls of one strategy, with what is known of each.
+
+    Attributes
+    ----------
+    packed : the calls as they travel
+    expected : for each call, what each accepted implementation gives
+    sizes : how small each call is
+    """
+
+    packed: Packed
+    expected: list[list[Observation]]
+    sizes: list[tuple]
+
+
 class Prepared:
     """An exercise with everything that does not depend on a submission. Computed on first use, kept for the batch."""
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
-        self._ladders: dict[int, Packed] = {}
+        self._ladders: dict[int, Ladder] = {}
 
     @cached_property
     def drawn(self) -> Drawn:
@@ -59,11 +75,17 @@ class Prepared:
         """All cases, group after group."""
         return assemble(self.exercise, self.drawn)
 
-    def ladder(self, case: Case) -> Packed:
-        """Small calls of the strategy that drew `case`, as they travel."""
+    @cached_property
+    def sizes(self) -> list[tuple]:
+        """How small each case is."""
+        return [size(case.call) for case in self.cases]
+
+    def ladder(self, case: Case) -> Ladder:
+        """Small calls of the strategy that drew `case`."""
         key = id(case.strategy)
         if key not in self._ladders:
-            self._ladders[key] = pack(ladder([c for c in self.cases if c.strategy is case.strategy]))
+            calls = ladder([c for c in self.cases if c.strategy is case.strategy])
+            self._ladders[key] = Ladder(pack(calls), [self.expect_all(case.group, c) for c in calls], [size(c) for c in calls])
         return self._ladders[key]
 
     @cached_property
@@ -106,6 +128,10 @@ class Prepared:
                 f"{self.exercise.id}, group {name!r}: the {implementation.id} raised {seen.error}: {seen.message} on {call}"
             )
         return seen
+
+    def expect_all(self, group: int, call: Call) -> list[Observation]:
+        """What each accepted implementation gives on one case."""
+        return [self.expect(implementation, group, call) for implementation in self.exercise.accepted]
 
     def wrong_map(self, seen: list[Observation]) -> dict[tuple, Wrong]:
         """What is wrong with a submission, by (case, entry, kind), measured against the accepted implementation that it is nearest to."""

@@ -32,7 +32,7 @@ class Remembered(Prepared):
         """For each trap, what is wrong with it, by case, entry and kind."""
         known = _load(self.file)
         if known is None:
-            known = Prepared(self.exercise).wrong_of_traps
+            known = super().wrong_of_traps
             _save(self.file, known)
         return known
 

@@ -190,7 +190,7 @@ class Student:
         self._job = {"do": "load", "setup": setup, "source": source, "name": f"<exercise {name}>", "forbid": dict(forbid)}
         self._channel: Channel | None = None
         self._pid = 0
-        self._losses = 0
+        self._losses, self._careful = 0, False
         self._last: Lost | None = None
         self.cpu = 0.0
         self.outcome: CellOutcome | None = None
@@ -238,9 +238,9 @@ class Student:
 
     def _question(self, probe: bytes, packed: Packed, seen: list[Observation], deadline: float) -> None:
         """Ask for what is not seen yet and append what is; ends early if the process is lost."""
-        seconds, room = self.limits.call, self.limits.replies
+        seconds, room, start = self.limits.call, self.limits.replies, len(seen)
         try:
-            job = {"do": "ask", "start": len(seen), "probe": _raw(probe), "calls": _raw(packed.data)}
+            job = {"do": "ask", "start": start, "careful": self._careful, "probe": _raw(probe), "calls": _raw(packed.data)}
             nonce = self._send(job, time.monotonic() + seconds)
             while len(seen) < len(packed):
                 reply, size = self._reply(nonce, len(seen), packed, min(deadline, time.monotonic() + seconds))
@@ -249,9 +249,12 @@ class Student:
                     raise WireError(f"all answers together take more than {self.limits.replies} bytes")
                 seen.append(reply)
         except (Ended, TimeUp, WireError) as error:
-            self._losses += 1
-            self._last = self._bury(error, "The call", seconds)
-            seen.append(self._last.observation())
+            gone = self._bury(error, "The call", seconds)
+            if self._careful or len(seen) == start or isinstance(error, WireError):
+                self._losses += 1
+                self._last = gone
+                seen.append(gone.observation())
+            self._careful = True  # answers that were held back are lost too: asked one by one, it shows which call is to blame
 
     def _reply(self, nonce: str, index: int, packed: Packed, deadline: float) -> tuple[Observation, int]:
         """The observation of call `index`, oracles served on the way."""
@@ -260,10 +263,10 @@ class Student:
             message, size = self._receive(nonce, deadline, tensors=bool(packed.oracles))
             if "failed" in message:
                 raise WireError(f"the question could not be read there: {str(message['failed'])[:500]}")
-            if message.get("index") != index:
+            if message.pop("index", None) != index:
                 raise WireError("an answer to another call")
             if "oracle" not in message:
-                return observation(without_tensors(message.get("seen"))), size
+                return observation(without_tensors(message) if packed.oracles else message), size
             answer = consult(packed.oracles, message, budget)
             self._send(answer, deadline, nonce=nonce)
 
@@ -275,7 +278,7 @@ class Student:
 
     def _receive(self, nonce: str, deadline: float, *, tensors: bool = False) -> tuple[dict[str, Any], int]:
         message, size = self._channel.receive(deadline, tensors=tensors)
-        if type(message) is not dict or message.get("nonce") != nonce:
+        if type(message) is not dict or message.pop("nonce", None) != nonce:
             raise WireError("an answer to no question")
         return message, size
 

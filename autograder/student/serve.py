@@ -71,7 +71,9 @@ class Server:
         submission = namespace(self.cells.names)
         with as_main(self.cells.module), self.forbidden.asking(self.cells.module.__dict__):
             for self.index in range(message["start"], len(calls)):
-                self.reply(self.answer(probe, submission, calls[self.index]))
+                seen = self.answer(probe, submission, calls[self.index])
+                self.reply(seen, at_once=message["careful"] or self.index == message["start"])
+        self.channel.flush()
 
     def answer(self, probe: Callable, submission: Any, call: Call) -> Observation:
         """Observe one call, silently, from a known state of the random generators."""
@@ -90,15 +92,15 @@ class Server:
             return Observation(error="memory", message="The code asked for more memory than it may have.")
         return seen
 
-    def reply(self, seen: Observation) -> None:
+    def reply(self, seen: Observation, at_once: bool) -> None:
         """Send one observation; one that does not travel is an error of the submission."""
-        fields = {"value": seen.value}
+        send = self.channel.send if at_once else self.channel.hold
+        fields = {"nonce": self.nonce, "index": self.index, "value": seen.value}
         fields |= {name: getattr(seen, name) for name in ("error", "message", "where", "warnings", "changed") if getattr(seen, name)}
         try:
-            self.channel.send({"nonce": self.nonce, "index": self.index, "seen": fields})
+            send(fields)
         except WireError as error:
-            fields = asdict(Observation(error="NotPlainError", message=str(error)))
-            self.channel.send({"nonce": self.nonce, "index": self.index, "seen": fields})
+            send({"nonce": self.nonce, "index": self.index} | asdict(Observation(error="NotPlainError", message=str(error))))
 
     def consult(self, oracle: int, args: tuple, kwargs: dict) -> Any:
         """Let the judge call an oracle."""

@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,11 @@ class _Writer:
         self.limits = limits
         self.nodes = self.size = 0
 
-    def add(self, *parts: bytes) -> None:
-        self.size += sum(map(len, parts))
+    def add(self, part: bytes) -> None:
+        self.size += len(part)
         if self.size + len(MAGIC) > self.limits.message:
             raise WireError(f"the value takes more than {self.limits.message} bytes")
-        self.parts.extend(parts)
+        self.parts.append(part)
 
     def put(self, obj: Any, depth: int) -> None:
         self.nodes += 1
@@ -116,26 +117,26 @@ class _Writer:
         shape = struct.pack(f"<{array.ndim}Q", *array.shape)
         if self.size + array.nbytes > self.limits.message:
             raise WireError(f"the value takes more than {self.limits.message} bytes")
-        self.add(tag, bytes([len(name)]), name, bytes([array.ndim]), shape, array.tobytes())
+        self.add(b"".join((tag, bytes([len(name)]), name, bytes([array.ndim]), shape, array.tobytes())))
 
 
 def _put_int(out: _Writer, obj: int, depth: int) -> None:
     if -(1 << 63) <= obj < 1 << 63:
-        return out.add(b"i", _I64.pack(obj))
+        return out.add(b"i" + _I64.pack(obj))
     size = obj.bit_length() // 8 + 1
     if size > _MAX_INT:
         raise WireError(f"an integer of {size} bytes, of at most {_MAX_INT}")
-    return out.add(b"I", _U32.pack(size), obj.to_bytes(size, "little", signed=True))
+    return out.add(b"I" + _U32.pack(size) + obj.to_bytes(size, "little", signed=True))
 
 
 def _put_str(out: _Writer, obj: str, depth: int) -> None:
     data = obj.encode("utf-8", "surrogatepass")
-    out.add(b"s", _U32.pack(len(data)), data)
+    out.add(b"s" + _U32.pack(len(data)) + data)
 
 
 def _put_sequence(tag: bytes) -> Callable[[_Writer, Any, int], None]:
     def put(out: _Writer, obj: Any, depth: int) -> None:
-        out.add(tag, _U32.pack(len(obj)))
+        out.add(tag + _U32.pack(len(obj)))
         for item in obj:
             out.put(item, depth + 1)
 
@@ -143,7 +144,7 @@ def _put_sequence(tag: bytes) -> Callable[[_Writer, Any, int], None]:
 
 
 def _put_dict(out: _Writer, obj: dict, depth: int) -> None:
-    out.add(b"d", _U32.pack(len(obj)))
+    out.add(b"d" + _U32.pack(len(obj)))
     for key, item in obj.items():
         if not _is_key(key):
             raise WireError(f"a key of type {type(key).__name__} does not travel")
@@ -160,8 +161,8 @@ _PUT: dict[type, Callable[[_Writer, Any, int], None]] = {
     type(None): lambda out, obj, depth: out.add(b"N"),
     bool: lambda out, obj, depth: out.add(b"T" if obj else b"F"),
     int: _put_int,
-    float: lambda out, obj, depth: out.add(b"f", _F64.pack(obj)),
-    complex: lambda out, obj, depth: out.add(b"c", _C128.pack(obj.real, obj.imag)),
+    float: lambda out, obj, depth: out.add(b"f" + _F64.pack(obj)),
+    complex: lambda out, obj, depth: out.add(b"c" + _C128.pack(obj.real, obj.imag)),
     str: _put_str,
     list: _put_sequence(b"l"),
     tuple: _put_sequence(b"u"),
@@ -180,15 +181,23 @@ class _Reader:
     nodes: int = 0
 
     def take(self, count: int) -> memoryview:
-        end = self.at + count
-        if end > len(self.data):
+        start = self.skip(count)
+        return self.data[start : self.at]
+
+    def skip(self, count: int) -> int:
+        """Where the next `count` bytes begin; they count as read."""
+        start = self.at
+        self.at += count
+        if self.at > len(self.data):
             raise WireError("the message ends too early")
-        part, self.at = self.data[self.at : end], end
-        return part
+        return start
+
+    def number(self, kind: struct.Struct) -> Any:
+        return kind.unpack_from(self.data, self.skip(kind.size))[0]
 
     def count(self) -> int:
         """How many values or bytes follow. Each takes at least a byte, so no count can exceed what is left."""
-        count = _U32.unpack(self.take(4))[0]
+        count = self.number(_U32)
         if count > len(self.data) - self.at:
             raise WireError("the message ends too early")
         return count
@@ -199,7 +208,7 @@ class _Reader:
             raise WireError(f"more than {self.limits.nodes} values")
         if depth > self.limits.depth:
             raise WireError("nested too deep")
-        get = _GET.get(bytes(self.take(1)))
+        get = _GET.get(self.data[self.skip(1)])
         if get is None:
             raise WireError("an unknown tag")
         return get(self, depth)
@@ -236,8 +245,8 @@ def _get_dict(reader: _Reader, depth: int) -> dict:
 
 
 def _get_array(reader: _Reader, depth: int) -> np.ndarray:
-    dtype = _dtype(bytes(reader.take(reader.take(1)[0])))
-    ndim = reader.take(1)[0]
+    dtype = _dtype(bytes(reader.take(reader.data[reader.skip(1)])))
+    ndim = reader.data[reader.skip(1)]
     if ndim > _MAX_NDIM:
         raise WireError(f"an array of {ndim} dimensions")
     shape = struct.unpack(f"<{ndim}Q", reader.take(8 * ndim))
@@ -246,6 +255,7 @@ def _get_array(reader: _Reader, depth: int) -> np.ndarray:
     return _checked(np.frombuffer(reader.take(math.prod(shape) * dtype.itemsize), np.uint8), dtype, shape)
 
 
+@lru_cache(64)
 def _dtype(name: bytes) -> np.dtype:
     text = name.decode("latin-1")
     if not _DTYPE.match(text):
@@ -284,18 +294,18 @@ def _get_tensor(reader: _Reader, depth: int) -> Any:
         raise WireError(f"no tensor has dtype {array.dtype}") from None
 
 
-_GET: dict[bytes, Callable[[_Reader, int], Any]] = {
-    b"N": lambda reader, depth: None,
-    b"T": lambda reader, depth: True,
-    b"F": lambda reader, depth: False,
-    b"i": lambda reader, depth: _I64.unpack(reader.take(8))[0],
-    b"I": _get_int,
-    b"f": lambda reader, depth: _F64.unpack(reader.take(8))[0],
-    b"c": lambda reader, depth: complex(*_C128.unpack(reader.take(16))),
-    b"s": _get_str,
-    b"l": lambda reader, depth: reader.values(depth),
-    b"u": lambda reader, depth: tuple(reader.values(depth)),
-    b"d": _get_dict,
-    b"a": _get_array,
-    b"t": _get_tensor,
+_GET: dict[int, Callable[[_Reader, int], Any]] = {
+    ord("N"): lambda reader, depth: None,
+    ord("T"): lambda reader, depth: True,
+    ord("F"): lambda reader, depth: False,
+    ord("i"): lambda reader, depth: reader.number(_I64),
+    ord("I"): _get_int,
+    ord("f"): lambda reader, depth: reader.number(_F64),
+    ord("c"): lambda reader, depth: complex(*_C128.unpack(reader.take(16))),
+    ord("s"): _get_str,
+    ord("l"): lambda reader, depth: reader.values(depth),
+    ord("u"): lambda reader, depth: tuple(reader.values(depth)),
+    ord("d"): _get_dict,
+    ord("a"): _get_array,
+    ord("t"): _get_tensor,
 }

@@ -149,7 +149,7 @@ def flood():
     time.sleep(0.3)
     while True:
         try:
-            sock.sendall(frame({{"nonce": nonce, "index": 0, "seen": RIGHT}}))
+            sock.sendall(frame({{"nonce": nonce, "index": 0, **RIGHT}}))
         except OSError:
             return
 def f(x):
@@ -199,7 +199,7 @@ def test_forged_observations_keep_their_bounds(locked: Zygote, ask: Ask) -> None
 import gc
 def f(message):
     server = next(o for o in gc.get_objects() if type(o).__name__ == "Server")
-    sock.sendall(frame({{"nonce": server.nonce, "index": 0, "seen": {{**RIGHT, **message}}}}))
+    sock.sendall(frame({{"nonce": server.nonce, "index": 0, **RIGHT, **message}}))
     time.sleep(5)
 """
     bad = [{"error": 5}, {"where": "text"}, {"warnings": (1,)}, {"extra": 1}, {"message": None}, {"changed": {"a": 1}}]

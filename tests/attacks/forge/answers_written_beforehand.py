@@ -14,7 +14,7 @@ for number in range(3, 64):
     if wire and sock.family == socket.AF_UNIX:
         for nonce in ("", "0" * 16):
             messages = [{"nonce": nonce, "outcome": outcome}]
-            messages += [{"nonce": nonce, "index": i, "seen": fields} for i in range(40)]
+            messages += [{"nonce": nonce, "index": i, **fields} for i in range(40)]
             for message in messages:
                 data = wire.encode(message)
                 sock.send(len(data).to_bytes(4, "little") + data)

