@@ -36,6 +36,7 @@ def grade(
         from autograder.grading.batch import Options
         from autograder.grading.run import run
 
+        gc.freeze()
         gc.enable()
         options = Options(students, workers or 0, sandbox, force, zygotes=zygotes)
         raise SystemExit(run(names, origin, options, as_json))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from autograder.errors import SandboxError
 from autograder.student import landlock, seccomp
+from autograder.student.libc import LIBC
 from autograder.student.limits import Limits
 from autograder.student.places import DEVICES
 
@@ -101,17 +102,15 @@ def _limit(limits: Limits, how: Lock) -> None:
 
 
 def _drop_capabilities() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(_LAST_CAPABILITY + 1):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # refused without CAP_SETPCAP, where there is nothing to drop
+        LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # refused without CAP_SETPCAP, where there is nothing to drop
     header, nothing = struct.pack("<Ii", _CAPABILITY_VERSION, 0), bytes(24)
-    if libc.capset(header, nothing):
+    if LIBC.capset(header, nothing):
         raise SandboxError(f"capabilities: {os.strerror(ctypes.get_errno())}")
 
 
 def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0):
+    if LIBC.prctl(option, value, 0, 0, 0):
         raise SandboxError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
 
 

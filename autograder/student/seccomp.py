@@ -11,6 +11,7 @@ import platform
 import struct
 
 from autograder.errors import SandboxError
+from autograder.student.libc import LIBC
 from autograder.student.syscalls import ABSENT, ALLOWED, FILTERED, PRETENDED
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column in the tables, AUDIT_ARCH
@@ -38,15 +39,13 @@ def install(pid: int) -> None:
     code = compiled().replace(_PID.to_bytes(4, "little"), pid.to_bytes(4, "little"))
     buffer = ctypes.create_string_buffer(code, len(code))
     fprog = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(22, 2, fprog, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    if LIBC.prctl(22, 2, fprog, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
         raise SandboxError(f"seccomp: {os.strerror(ctypes.get_errno())}")
 
 
 def supported() -> bool:
     """Whether this kernel has filters and this machine has a table of call numbers."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(22, 2, None, 0, 0)
+    LIBC.prctl(22, 2, None, 0, 0)
     return platform.machine() in _MACHINES and ctypes.get_errno() == errno.EFAULT  # a filter at no address
 
 

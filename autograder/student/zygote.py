@@ -190,6 +190,7 @@ def kill_orphans(known: set[int]) -> None:
 
 def prepare(imports: Sequence[str] = ()) -> list[str]:
     """Import, warm, and freeze what the forks share."""
+    gc.disable()  # what is imported is no garbage
     import matplotlib
 
     matplotlib.use("Agg")
@@ -215,6 +216,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     seed(0)
     gc.collect()
     gc.freeze()
+    gc.enable()
     compact()
     return missing
 
