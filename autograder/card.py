@@ -58,7 +58,7 @@ def _parts(verdict: Verdict) -> list[str]:
     if verdict.where:
         parts.append("<div>In your code:</div>" + _PRE.format(escape("\n".join(verdict.where))))
     if verdict.counterexample:
-        parts.append("<div>Smallest input that fails:</div>" + _PRE.format(escape(_comparison(verdict))))
+        parts.append("<div>Smallest input found that fails:</div>" + _PRE.format(escape(_comparison(verdict))))
     if verdict.teaching:
         teaching = escape(verdict.teaching)
         parts.append(
@@ -93,7 +93,7 @@ def lines(verdict: Verdict) -> list[str]:
         out.append(f"  {verdict.message}")
     out += [f"    {line}" for line in verdict.where]
     if verdict.counterexample:
-        out += ["  Smallest input that fails:", *(f"    {row}" for row in _comparison(verdict).splitlines())]
+        out += ["  Smallest input found that fails:", *(f"    {row}" for row in _comparison(verdict).splitlines())]
     if verdict.teaching:
         out.append(f"  What probably happened: {verdict.teaching}")
     return out + [f"  {note}" for note in verdict.notes]

@@ -17,7 +17,7 @@ class Verdict:
     ----------
     lamps : (group, passed) in the order of the exercise
     message : one sentence: what is wrong
-    counterexample : the smallest input on which it shows, as text; with `expected` and `got`
+    counterexample : the smallest input found on which it shows, as text; with `expected` and `got`
     trap, teaching : id and words of the known mistake whose results are the same
     where : the learner's own lines of a traceback
     notes : what else a learner should know, such as skipped magics

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from autograder.compare import differences, show
+from autograder.compare import close, differences, show
 
 
 def kinds(expected, got, rtol=1e-7, atol=1e-9, dtype=None):
@@ -67,3 +70,17 @@ def test_a_small_difference_is_shown_in_full():
 def test_integers_of_any_size_are_compared_exactly():
     assert kinds(10**30, 10**30) == []
     assert kinds(10**30, 10**30 + 1) == ["value"]
+
+
+NUMBERS = st.sampled_from([np.float64, np.float32, np.float16, np.complex128, np.int64, np.uint8, np.bool_])
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.data(), NUMBERS, NUMBERS, st.sampled_from([(1e-7, 1e-9), (1e-2, 1e-2), (0.0, 0.0)]))
+def test_close_is_what_numpy_calls_close(data, one, other, tolerances):
+    have = data.draw(hnp.arrays(one, 3))
+    want = data.draw(st.one_of(hnp.arrays(other, 3), st.just(have.astype(other))))
+    rtol, atol = tolerances
+    with np.errstate(all="ignore"):
+        expected = np.isclose(have, want, rtol=rtol, atol=atol, equal_nan=True)
+    assert np.array_equal(close(have, want, rtol, atol), expected)

@@ -94,7 +94,7 @@ def test_the_card_escapes_what_a_submission_says(toy):
     html = verdict._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
-    assert any("Smallest input" in line for line in lines(verdict))
+    assert any("Smallest input found" in line for line in lines(verdict))
 
 
 def test_two_runs_give_the_same_verdict(toy):

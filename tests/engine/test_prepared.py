@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from autograder.authoring import arrays, call, exercise, group, shaped, st
+from autograder.authoring import arrays, call, exercise, group, shaped, st, trap
 from autograder.errors import AuthoringError
+from autograder.grading.known import Remembered
 from autograder.prepared import Prepared, doubled, pack_probe
+from autograder.student.observe import Call, observe
 
 
 def secret_helper(z):
@@ -92,3 +94,32 @@ def test_an_incomplete_exercise_says_what_is_missing(missing):
 def test_a_method_with_the_name_of_a_helper_is_no_use_of_it():
     ex = make(reference=lambda z: secret_helper(z), probe=lambda submission, z: submission.f(z).secret_helper)
     assert pack_probe(ex, ex.groups[0])
+
+
+def test_what_known_mistakes_do_is_computed_from_the_cases_that_are_drawn(monkeypatch, tmp_path):
+    ex = make(doubles=trap("twice")(lambda z: 2 * z))
+    first, known = Remembered(ex, tmp_path / "known"), Prepared(ex).wrong_of_traps
+    _ = first.cases
+    monkeypatch.setattr("autograder.prepared.draw", lambda exercise: pytest.fail("drawn again"))
+    assert first.wrong_of_traps.keys() == known.keys()
+    assert first.wrong_of_traps["doubles"].keys() == known["doubles"].keys()
+    again = Remembered(ex, tmp_path / "known").wrong_of_traps
+    assert again["doubles"].keys() == known["doubles"].keys()
+
+
+def test_a_call_gets_copies_and_what_was_one_object_stays_one():
+    x = np.arange(6.0).reshape(2, 3).T
+    shared = [x, {"x": x}, (x, torch.ones(2))]
+
+    def spoil(_, a, b):
+        assert a is b[0]
+        assert b[0] is b[1]["x"] is b[2][0]
+        assert a.flags.f_contiguous == x.flags.f_contiguous
+        a += 1
+        b[2][1].zero_()
+
+    seen = observe(spoil, None, Call((x, shared)), lambda file: False)
+    assert seen.error is None, seen.message
+    assert seen.changed == ("argument 1", "argument 2")
+    assert x[0, 0] == 0
+    assert shared[2][1].sum() == 2
