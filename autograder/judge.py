@@ -9,7 +9,6 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cloudpickle
 import numpy as np
 
 from autograder.cases import shrink, size
@@ -18,7 +17,7 @@ from autograder.exercise import Case, Exercise
 from autograder.forbid import find_forbidden
 from autograder.prepared import LOST, Prepared, Wrong, entry
 from autograder.student.observe import Call, Observation
-from autograder.student.probes import Missing, Oracle
+from autograder.student.probes import Oracle
 from autograder.student.travel import Packed
 from autograder.verdict import Verdict
 
@@ -31,8 +30,6 @@ MANNERS = ("warning", "changed")
 ALSO_THIS_MISTAKE, PLACES = 0.9, 3
 #: How often a check is asked about each right implementation.
 TURNS_OF_RIGHT_ONES = 3
-
-_MISSING = cloudpickle.dumps(Missing())
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Student(Protocol):
     """A submission's process, seen from the judge: it is given probes and calls, and answers with observations."""
 
     def load(self) -> Any:
-        """Run the set-up cell and the solution cell; the outcome has `status`, `message`, `where` and `notes`."""
+        """Run the set-up cell and the solution cell; the outcome has `status`, `message`, `where`, `notes` and `missing`."""
 
     def ask(self, probe: bytes, calls: Sequence[Call] | Packed) -> list[Observation]:
         """Exercise the submission on each call."""
@@ -79,20 +76,13 @@ def judge(prepared: Prepared, student: Student, *, points: float, source: str, s
     notes = tuple(getattr(outcome, "notes", ()))
     if outcome.status != "ok":
         return failed(outcome.status, outcome.message, where=tuple(outcome.where), notes=notes)
-    missing = _missing(student, exercise)
-    if missing:
-        return failed("error", f"The cell does not define {missing}. Keep the names of the task.", notes=notes)
+    if outcome.missing:
+        return failed("error", f"The cell does not define {', '.join(outcome.missing)}. Keep the names of the task.", notes=notes)
     return _measured(prepared, student, points, notes, thorough)
 
 
 def _dark(exercise: Exercise) -> tuple[tuple[str, bool], ...]:
     return tuple((g.name, False) for g in exercise.groups if g.weight)
-
-
-def _missing(student: Student, exercise: Exercise) -> str:
-    seen = student.ask(_MISSING, [Call((list(exercise.names),))])[0]
-    absent = seen.value if isinstance(seen.value, list) else []
-    return ", ".join(str(n) for n in absent)
 
 
 def _measured(prepared: Prepared, student: Student, points: float, notes: tuple[str, ...], thorough: bool) -> Verdict:

@@ -27,13 +27,14 @@ from autograder.verdict import Verdict
 class LiveStudent:
     """A submission in this very process: the learner's own notebook."""
 
-    def __init__(self, names: Mapping[str, Any], seconds: float) -> None:
+    def __init__(self, names: Mapping[str, Any], wanted: Sequence[str], seconds: float) -> None:
+        self._missing = tuple(name for name in wanted if not callable(names.get(name)))
         self._submission = namespace({k: v for k, v in names.items() if k.isidentifier()})
         self._seconds = seconds
 
     def load(self) -> Any:
         """Nothing to run: the notebook ran the cell."""
-        return SimpleNamespace(status="ok", message="", where=(), notes=())
+        return SimpleNamespace(status="ok", message="", where=(), notes=(), missing=self._missing)
 
     def ask(self, probe: bytes, calls: Sequence[Call] | Packed) -> list[Observation]:
         """Exercise the submission on each call; one that does not end in time ends the rest."""
@@ -121,7 +122,7 @@ def _find(id: str) -> tuple[Chapter, str]:
 def _judge_live(chapter: Chapter, id: str, names: Mapping[str, Any]) -> Verdict:
     prepared, task = chapter.prepared[id], chapter.tasks[id]
     source = _cells_of([names.get(n) for n in prepared.exercise.names]) or task.start
-    student = LiveStudent(names, prepared.exercise.seconds)
+    student = LiveStudent(names, prepared.exercise.names, prepared.exercise.seconds)
     alone = "NBGRADER_EXECUTION" not in os.environ  # nobody waits for a batch's smallest inputs
     return judge(prepared, student, points=task.points, source=source, start=task.start, thorough=alone)
 

@@ -40,5 +40,5 @@ def judge_with(zygote: Zygote, chapter: Chapter, sources: Mapping[str, str]) -> 
         prepared, task = chapter.prepared[id], chapter.tasks[id]
         exercise = prepared.exercise
         limits = limits_of(exercise, zygote.limits)
-        with zygote.submission(chapter.setup, source, name=id, forbid=exercise.forbid, limits=limits) as student:
+        with zygote.submission(chapter.setup, source, name=id, wanted=exercise.names, forbid=exercise.forbid, limits=limits) as student:
             yield judge(prepared, student, points=task.points, source=source, start=task.start)

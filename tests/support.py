@@ -26,7 +26,7 @@ class Inside:
         self.submission = submission
 
     def load(self) -> SimpleNamespace:
-        return SimpleNamespace(status="ok", message="", where=(), notes=())
+        return SimpleNamespace(status="ok", message="", where=(), notes=(), missing=())
 
     def ask(self, probe: bytes, calls: Sequence[Call]) -> list[Observation]:
         run = cloudpickle.loads(probe)

@@ -39,7 +39,7 @@ def solution_student(chapter: Chapter, id: str, source: str) -> LiveStudent:
         file = f"<exercise {id} {hash(text)}>"
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         exec(compile(text, file, "exec"), names)
-    return LiveStudent(names, chapter.exercises[id].seconds)
+    return LiveStudent(names, chapter.exercises[id].names, chapter.exercises[id].seconds)
 
 
 @each_exercise

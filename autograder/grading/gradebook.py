@@ -40,6 +40,7 @@ class Writer:
         from nbgrader.preprocessors import AssignLatePenalties
 
         self.gradebook, self.db = gradebook, gradebook.db
+        self._names: dict[str, dict[str, str]] = {}
         self._late = AssignLatePenalties(config=settings.config, log=quiet_nbgrader())
         self._late.init_plugin()
 
@@ -99,12 +100,23 @@ class Writer:
     def _grade(self, notebook: Any, graded: Graded) -> None:
         points = {c.slot.grade_id: c.verdict.points for c in graded.cells}
         empty = {c.slot.solution_id for c in graded.cells if c.verdict.status in ("not attempted", "not run")}
+        names = self._names_of_cells(notebook.notebook_id)
         for grade in notebook.grades:
-            if grade.name in points:
-                grade.auto_score = points[grade.name]
+            name = names[grade.cell_id]
+            if name in points:
+                grade.auto_score = points[name]
                 grade.needs_manual_grade = grade.manual_score is not None  # as nbgrader: a grader looks again
         for comment in notebook.comments:
-            comment.auto_comment = "No response." if comment.name in empty else None
+            comment.auto_comment = "No response." if names[comment.cell_id] in empty else None
+
+    def _names_of_cells(self, notebook: str) -> dict[str, str]:
+        """Id of a cell in the database → its grade_id. To ask each grade for its name costs a query each time."""
+        from nbgrader.api import BaseCell
+
+        if notebook not in self._names:
+            found = self.db.query(BaseCell.id, BaseCell.name).filter(BaseCell.notebook_id == notebook)
+            self._names[notebook] = dict(row.tuple() for row in found)
+        return self._names[notebook]
 
     def _penalty(self, submission: Any, notebook: Any, student: str) -> float:
         notebook.late_submission_penalty = None

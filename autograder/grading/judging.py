@@ -168,9 +168,10 @@ def _again_if_the_zygote_died(blueprint: Blueprint, slot: Slot, source: str, ben
 
 def _exercise(blueprint: Blueprint, slot: Slot, source: str, bench: Bench) -> GradedCell:
     prepared = blueprint.chapter.prepared[slot.exercise]
-    limits = limits_of(prepared.exercise, bench.limits)
+    exercise, setup = prepared.exercise, blueprint.chapter.setup
+    limits = limits_of(exercise, bench.limits)
     with bench.zygote.submission(
-        blueprint.chapter.setup, source, name=slot.exercise, forbid=prepared.exercise.forbid, limits=limits
+        setup, source, name=slot.exercise, wanted=exercise.names, forbid=exercise.forbid, limits=limits
     ) as student:
         verdict = judge(prepared, student, points=slot.points, source=source, start=slot.start, thorough=bench.thorough)
         return GradedCell(slot, verdict, source, student.outcome)

@@ -16,6 +16,7 @@ class CellOutcome:
     stdout, stderr : what was printed, limited
     outputs : figures and displayed values as mime bundles, images as base64; limited, and to be sanitised before they are shown
     error : name of the exception's type, or None
+    missing : which of the names that the task asks for the cells do not define
     """
 
     status: str = "ok"
@@ -26,3 +27,4 @@ class CellOutcome:
     stderr: str = ""
     outputs: tuple[dict[str, str], ...] = ()
     error: str | None = None
+    missing: tuple[str, ...] = ()

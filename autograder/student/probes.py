@@ -55,14 +55,6 @@ class Oracle:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """Tells which of the names that a task asks for a submission does not define."""
-
-    def __call__(self, submission: Any, names: list[str]) -> list[str]:
-        return [n for n in names if not callable(getattr(submission, n, None))]
-
-
-@dataclass(frozen=True)
 class ReadName:
     """Gives what a submission left under a name, such as an answer sheet; None if there is nothing."""
 

@@ -136,10 +136,25 @@ class Zygote:
         self._lock = lock
 
     def submission(
-        self, setup: str, source: str, *, name: str, forbid: Mapping[str, str] | None = None, limits: Limits | None = None
+        self,
+        setup: str,
+        source: str,
+        *,
+        name: str,
+        wanted: Sequence[str] = (),
+        forbid: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
     ) -> "Student":
-        """One exercise of one submission, in a fork of its own; nothing runs before `load`."""
-        return Student(self, setup, source, name=name, forbid=forbid or {}, limits=limits or self.limits)
+        """One exercise of one submission, in a fork of its own; nothing runs before `load`. `wanted`: names that it should define."""
+        job = {
+            "do": "load",
+            "setup": setup,
+            "source": source,
+            "name": f"<exercise {name}>",
+            "wanted": list(wanted),
+            "forbid": dict(forbid or {}),
+        }
+        return Student(self, job, limits or self.limits)
 
     def close(self) -> None:
         """End the zygote and every fork, and remove their folders."""
@@ -185,9 +200,9 @@ def _environment() -> dict[str, str]:
 class Student:
     """One exercise of one submission. Made by `Zygote.submission`."""
 
-    def __init__(self, zygote: Zygote, setup: str, source: str, *, name: str, forbid: Mapping[str, str], limits: Limits) -> None:
+    def __init__(self, zygote: Zygote, job: dict[str, Any], limits: Limits) -> None:
         self.zygote, self.limits = zygote, limits
-        self._job = {"do": "load", "setup": setup, "source": source, "name": f"<exercise {name}>", "forbid": dict(forbid)}
+        self._job = job
         self._channel: Channel | None = None
         self._pid = 0
         self._losses, self._careful = 0, False

@@ -61,6 +61,7 @@ def outcome(fields: Any, limits: Limits) -> CellOutcome:
         stderr=_text(fields["stderr"], room),
         outputs=_outputs(fields["outputs"], limits),
         error=None if fields["error"] is None else _text(fields["error"]),
+        missing=_lines(fields["missing"]),
     )
 
 

@@ -56,8 +56,9 @@ class Server:
                 outcome = self.cells.run(message["source"], message["name"])
         else:
             outcome = CellOutcome(before.status, f"In the set-up cell: {before.message}", before.where, error=before.error)
-        fields = asdict(outcome)
-        fields["notes"] = before.notes + outcome.notes
+        names = self.cells.names
+        missing = tuple(name for name in message["wanted"] if not callable(names.get(name)))
+        fields = asdict(outcome) | {"notes": before.notes + outcome.notes, "missing": missing}
         self.channel.send({"nonce": self.nonce, "outcome": fields})
 
     def ask(self, message: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ def verdict_of(chapter, id, source, start=""):
     text = f"{chapter.setup}\n{source}"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     exec(compile(text, file, "exec"), names)
-    return judge(chapter.prepared[id], LiveStudent(names, 2), points=2.0, source=source, start=start)
+    return judge(chapter.prepared[id], LiveStudent(names, chapter.exercises[id].names, 2), points=2.0, source=source, start=start)
 
 
 def test_a_right_solution_in_another_style_passes(toy):

