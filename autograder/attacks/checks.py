@@ -41,11 +41,20 @@ class Seen:
     @cached_property
     def notebook(self) -> dict[str, Any]:
         """The graded notebook; without cells if there is none."""
-        path = self.ground.folder("autograded", self.attack.student) / f"{self.place.slug}.ipynb"
+        return self._notebook_of(self.attack.student)
+
+    def _notebook_of(self, student: str) -> dict[str, Any]:
+        path = self.ground.folder("autograded", student) / f"{self.place.slug}.ipynb"
         try:
             return json.loads(path.read_text(encoding="utf-8", errors="replace"))
         except (OSError, ValueError):
             return {"cells": []}
+
+    @cached_property
+    def course_outputs(self) -> set[str]:
+        """Kinds of output, and HTML, that an honest student's notebook has too: the course's own demos make them, where they are run."""
+        shown = [o.get("data", {}) for c in self._notebook_of(self.place.neighbour)["cells"] for o in c.get("outputs", [])]
+        return {mime for data in shown for mime in data} | {"".join(data.get("text/html", "")) for data in shown}
 
     @cached_property
     def page(self) -> str:
@@ -134,8 +143,8 @@ def _neighbour(seen: Seen, points: dict[str, dict[str, float | None]]) -> Iterat
 def _active(seen: Seen) -> Iterator[str]:
     for output in seen.own_outputs:
         data = output.get("data", {})
-        strange = sorted(set(data) - _PASSIVE)
-        if strange or _ACTIVE.search("".join(data.get("text/html", ""))):
+        strange, html = sorted(set(data) - _PASSIVE - seen.course_outputs), "".join(data.get("text/html", ""))
+        if strange or (html not in seen.course_outputs and _ACTIVE.search(html)):
             yield f"active content in the graded notebook: {strange[0] if strange else 'HTML'}"
             break
     prose = "".join("".join(c["source"]) for c in seen.notebook["cells"] if c["cell_type"] == "markdown")

@@ -1,9 +1,11 @@
 """What `dlcourse attack` does: run the attacks, tell what became of each."""
 
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from rich.text import Text
 from autograder.attacks import runs
 from autograder.attacks.attack import GROUPS, Attack, load_attacks
 from autograder.attacks.runs import Result
+from autograder.grading.shared import cores
 
-#: How many attacks share a course of stock nbgrader: it grades one after the other, some seconds each.
-_STOCK_BATCH = 12
+#: How many attacks share a course of stock nbgrader: a course that one of them harms is graded again in halves, at some seconds each.
+_STOCK_BATCH = 3
 
 
 def run(root: Path, names: Sequence[str], stock: bool, as_json: bool) -> int:
@@ -42,12 +45,22 @@ def against_ours(root: Path, attacks: Sequence[Attack], tell: runs.Tell = lambda
 
 
 def against_stock(root: Path, attacks: Sequence[Attack], tell: runs.Tell = lambda done: None) -> list[Result]:
-    """Attacks that stock nbgrader survives share a course, the others get one each. In the order of `attacks`."""
+    """Attacks that stock nbgrader survives share a course, the others get one each; a course for each core at a time."""
     fit = [a for a in attacks if not a.handout]
     shared = [a for a in fit if not a.alone]
     batches = [shared[i : i + _STOCK_BATCH] for i in range(0, len(shared), _STOCK_BATCH)] + [[a] for a in fit if a.alone]
-    found = {r.attack.name: r for batch in batches for r in runs.run(batch, root, runs.stock, tell)}
-    return [found[a.name] for a in fit]
+    found: dict[str, list[str]] = {}
+    with ProcessPoolExecutor(cores(), multiprocessing.get_context("fork")) as pool:
+        for job in as_completed([pool.submit(_stock_batch, root, [a.name for a in batch]) for batch in batches]):
+            found |= job.result()
+            tell(len(job.result()))
+    return [Result(a, found[a.name]) for a in fit]
+
+
+def _stock_batch(root: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Attack → what it broke, in a process of its own: what an attack leaves running belongs to the course that it was in."""
+    attacks = load_attacks(root / "tests" / "attacks", names)
+    return {r.attack.name: r.broken for r in runs.run(attacks, root, runs.stock)}
 
 
 class _Bar:

@@ -8,7 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before numpy is imp
 
 
 @click.command(epilog="Example: dlcourse attack --stock --only forge --only read-answers-file")
-@click.option("--stock", is_flag=True, help="Run them against stock nbgrader too, for comparison. It really executes them; takes minutes.")
+@click.option(
+    "--stock", is_flag=True, help="Run them against stock nbgrader too, for comparison. It really executes them, for half an hour."
+)
 @click.option("--only", "names", multiple=True, metavar="NAME", help="Only this attack or group of attacks; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def attack(stock: bool, names: tuple[str, ...], as_json: bool) -> None:
