@@ -53,7 +53,7 @@ class Seen:
     @cached_property
     def course_outputs(self) -> set[str]:
         """Kinds of output, and HTML, that an honest student's notebook has too: the course's own demos make them, where they are run."""
-        shown = [o.get("data", {}) for c in self._notebook_of(self.place.neighbour)["cells"] for o in c.get("outputs", [])]
+        shown = [o.get("data", {}) for o in _shown_by_own_cells(self._notebook_of(self.place.neighbour))]
         return {mime for data in shown for mime in data} | {"".join(data.get("text/html", "")) for data in shown}
 
     @cached_property
@@ -65,8 +65,7 @@ class Seen:
     @cached_property
     def own_outputs(self) -> list[dict[str, Any]]:
         """What the submission's own cells show in the graded notebook."""
-        cells = [c for c in self.notebook["cells"] if c["cell_type"] == "code" and not c["metadata"].get("nbgrader", {}).get("grade")]
-        return [o for c in cells for o in c.get("outputs", [])]
+        return _shown_by_own_cells(self.notebook)
 
     @cached_property
     def own_text(self) -> str:
@@ -79,6 +78,12 @@ class Seen:
         found = (self.ground.root / "submitted").glob("*/*/*.ipynb")
         plain = [p for p in found if p.is_file() and not p.is_symlink() and p.stat().st_size < 1 << 20]
         return {p.parts[-3] for p in plain if UPLOADED.encode() in p.read_bytes()} - UPLOADERS
+
+
+def _shown_by_own_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    """Outputs of all cells but the graded ones, where verdicts stand."""
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "code" and not c["metadata"].get("nbgrader", {}).get("grade")]
+    return [o for c in cells for o in c.get("outputs", [])]
 
 
 def recorded(root: Path) -> dict[str, dict[str, float | None]]:
