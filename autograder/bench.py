@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What `dlcourse bench grading` prints."""
+    """What `dlcourse bench grading` prints; `cpu_around`: what one more submission costs beyond its own cells and its checks."""
 
     chapter: str
     submissions: int
@@ -56,6 +56,7 @@ class Result:
     latency: float
     marginal: float
     cpu_of_one: float
+    cpu_around: float
     megabytes: float
     stock_megabytes: float
     different: list[str]
@@ -76,6 +77,8 @@ def measure(root: Path, chapter: Chapter, n: int, work: Path, say: Callable[[str
     say("ours: dlcourse grade")
     mine = _timed(ours, ["-m", "autograder.cli", "grade", chapter.name, "--json"], chapter)
     one = _timed(ours, ["-m", "autograder.cli", "grade", chapter.name, "--json", "--force", "--student", "student-000"], chapter)
+    say("ours, on cells in which there is nothing to run or to check")
+    around = cpu_around(root, chapter, work / "hollow")
     split = time_split(ours, chapter)
     say(f"ours took {mine.seconds:.1f} s; now stock nbgrader, which takes its time")
     theirs = _timed(stock, ["-m", "nbgrader", "autograde", chapter.name], chapter, {"DLCOURSE_EXECUTE": "stock"})
@@ -88,6 +91,7 @@ def measure(root: Path, chapter: Chapter, n: int, work: Path, say: Callable[[str
         latency=one.seconds,
         marginal=(mine.seconds - one.seconds) / max(1, n - 1),
         cpu_of_one=(mine.cpu - one.cpu) / max(1, n - 1),
+        cpu_around=around,
         megabytes=mine.megabytes,
         stock_megabytes=theirs.megabytes,
         different=differences(mine.scores, theirs.scores),
@@ -144,6 +148,17 @@ def _timed(course: Path, arguments: Sequence[str], chapter: Chapter, more: Mappi
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(seconds, cpu, after.ru_maxrss / 1024, scores_of(course, chapter))
+
+
+def cpu_around(root: Path, chapter: Chapter, course: Path) -> float:
+    """Processor time of one more submission none of whose cells defines anything: locked forks, judging, notebook, record and page."""
+    many = 40
+    hollow = {f"student-{i:03d}": fill_in(root, chapter, dict.fromkeys(chapter.tasks, f"x = {i}")) for i in range(many + 1)}
+    course_with(root, chapter, hollow, course)
+    _run(course, ["-m", "nbgrader", "generate_assignment", chapter.name, "--force"])
+    command = ["-m", "autograder.cli", "grade", chapter.name, "--json", "--force"]
+    alone, together = ([_timed(course, [*command, *some], chapter).cpu for _ in range(2)] for some in (["--student", "student-000"], []))
+    return (min(together) - min(alone)) / many
 
 
 def scores_of(course: Path, chapter: Chapter) -> dict[str, dict[str, float | None]]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -279,10 +280,17 @@ def _same_token(prepared: Prepared, key: tuple, one: Wrong, other: Wrong) -> boo
         return show(a) == show(b)
 
 
-def same_program(one: str, other: str) -> bool:
-    """Whether two cells hold the same program, comments and spacing aside. An empty cell is the same as any start."""
+def same_program(one: str, start: str) -> bool:
+    """Whether a cell holds the program that it started with, comments and spacing aside. An empty cell is the same as any start."""
     try:
-        trees = [ast.dump(ast.parse(text)) for text in (one, other)]
+        mine, theirs = _program(one), _kept_program(start)
     except (SyntaxError, ValueError):
-        return one.split() == other.split()
-    return trees[0] == trees[1] or not ast.parse(one).body
+        return one.split() == start.split()
+    return mine in (theirs, _kept_program(""))
+
+
+def _program(text: str) -> str:
+    return ast.dump(ast.parse(text))
+
+
+_kept_program = lru_cache(maxsize=256)(_program)

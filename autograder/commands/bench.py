@@ -35,7 +35,7 @@ def grading(n: int, name: str, as_json: bool) -> None:
         click.echo(f"{r.submissions} submissions of {r.chapter}")
         click.echo(f"  throughput     {r.ours:.2f} a second, stock nbgrader {r.stock:.3f}: {r.ratio:.0f} times")
         click.echo(f"  one alone      {r.latency:.1f} s from the command to the feedback page, {r.marginal:.2f} s for each one more")
-        click.echo(f"  processor time {r.cpu_of_one:.2f} s for each one more")
+        click.echo(f"  processor time {r.cpu_of_one:.2f} s for each one more, {r.cpu_around:.2f} s of it around its cells and its checks")
         click.echo(f"  memory         {r.megabytes:.0f} MB in the largest process, stock nbgrader {r.stock_megabytes:.0f} MB")
         click.echo("  where the time goes (one worker, three submissions):")
         for step, share in sorted(r.split.items(), key=lambda pair: -pair[1]):

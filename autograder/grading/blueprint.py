@@ -1,8 +1,8 @@
 """The instructor's notebook of a chapter: the frame into which a submission's solutions are put."""
 
-import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,11 +87,11 @@ class Blueprint:
 
     def rebuild(self, submission: Submission) -> dict[str, Any]:
         """The instructor's notebook with the solutions of `submission`; in the place of a missing one stands the start."""
-        notebook = copy.deepcopy(self.notebook)
-        start = {slot.solution_id: slot.start for slot in self.slots}
-        for cell in notebook["cells"]:
-            id = cell["metadata"].get("nbgrader", {}).get("grade_id")
-            cell["metadata"].pop("dlcourse", None)
-            if id in start:
-                cell["source"] = submission.sources.get(id, start[id])
-        return notebook
+        sources = {slot.solution_id: submission.sources.get(slot.solution_id, slot.start) for slot in self.slots}
+        return self.notebook | {"cells": [_rebuilt(cell, sources) for cell in self.notebook["cells"]]}
+
+
+def _rebuilt(cell: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    metadata = {key: value for key, value in cell["metadata"].items() if key != "dlcourse"}
+    source = sources.get(metadata.get("nbgrader", {}).get("grade_id"), cell["source"])
+    return {**cell, "metadata": metadata, "source": source}

@@ -228,4 +228,4 @@ def verdict_output(verdict: Verdict) -> dict[str, Any]:
 
 def as_text(notebook: Mapping[str, Any]) -> str:
     """A notebook as it is written to a file."""
-    return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    return json.dumps(notebook, ensure_ascii=False, sort_keys=True) + "\n"  # indented, it would take ten times as long

@@ -51,11 +51,16 @@ def keep_only(descriptor: int) -> int:
     return SOCKET
 
 
-def clean_environment(home: str) -> None:
-    """Leave nothing of the zygote's environment."""
+def forget_environment() -> None:
+    """Leave nothing of the grader's environment. Done once, in the zygote."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
+    sys.path[:] = [entry for entry in sys.path if entry != os.environ.get("PYTHONPATH")]
     os.environ.clear()
     os.environ.update(kept, USER="student", LOGNAME="student", PATH="")
+
+
+def move_into(home: str) -> None:
+    """Make `home` the place of every file that is named without a folder."""
     os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME"), home))
     tempfile.tempdir = home
     os.umask(0o077)

@@ -28,8 +28,8 @@ from autograder.student import forks, namespaces, seccomp
 from autograder.student.cells import SETUP, compiled
 from autograder.student.forbidden import holders, libraries
 from autograder.student.limits import Limits
-from autograder.student.lock import Lock, adopt_orphans, clean_environment, keep_only, lock, separate
-from autograder.student.memory import compact
+from autograder.student.lock import Lock, adopt_orphans, forget_environment, keep_only, lock, move_into, separate
+from autograder.student.memory import arrange
 from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
 
 MAX_REQUEST = 1 << 16
@@ -64,6 +64,8 @@ class _Zygote:
             adopt_orphans()
         missing = prepare(options["imports"])
         notes = self.arm(options["hidden"]) if self.full else []
+        forget_environment()
+        arrange()
         places = self.lock.places if self.full else ()
         greeting = {"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside, "places": places}
         control.send(json.dumps(greeting).encode())
@@ -189,7 +191,7 @@ def kill_orphans(known: set[int]) -> None:
 
 
 def prepare(imports: Sequence[str] = ()) -> list[str]:
-    """Import, warm, and freeze what the forks share."""
+    """Import and warm what the forks share."""
     gc.disable()  # what is imported is no garbage
     import matplotlib
 
@@ -214,10 +216,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     forks.run_held()
     libraries(len(sys.modules))
     seed(0)
-    gc.collect()
-    gc.freeze()
     gc.enable()
-    compact()
     return missing
 
 
@@ -228,8 +227,7 @@ def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None)
 
     os.setsid()
     sock = socket.socket(fileno=keep_only(descriptor))
-    sys.path[:] = [entry for entry in sys.path if entry != os.environ.get("PYTHONPATH")]
-    clean_environment(home)
+    move_into(home)
     if how is None:
         separate(limits)
     else:
