@@ -95,7 +95,7 @@ def exercise(
             rights=marked["right"],
             alternatives=marked["alternative"],
             probe=_probe(given, wanted, id, is_test),
-            forbid=dict(forbid) if isinstance(forbid, Mapping) else {_full(name): "" for name in forbid},
+            forbid=_ruled_out(forbid),
             keeps_dtype=keeps_dtype,
             warnings="ignore" if is_test else warnings,
             inplace=inplace,
@@ -109,6 +109,18 @@ def exercise(
 
 
 _SHORT = {"np": "numpy", "F": "torch.nn.functional", "nn": "torch.nn", "plt": "matplotlib.pyplot"}
+
+
+#: Who may not calculate with one of these may not with another.
+_CALCULATORS = ("scipy", "sklearn", "sympy", "mpmath")
+
+
+def _ruled_out(forbid: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
+    """Dotted name → why. No solution may hand in the code of the course's own figures."""
+    found = dict(forbid) if isinstance(forbid, Mapping) else {_full(name): "" for name in forbid}
+    if found.keys() & {"torch", "scipy"}:
+        found = dict.fromkeys(_CALCULATORS, "") | found
+    return found | {"utils.demos": "it is the code of the course's own figures"}
 
 
 def _full(name: str) -> str:

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 #: Relative and absolute tolerance by the lowest floating precision among the inputs.
 TOLERANCES = {2: (1e-2, 1e-2), 4: (1e-4, 1e-5), 8: (1e-7, 1e-9)}
+
+#: What is shown of a value: characters in all, characters of one text, items of one container, and how deep.
+_MOST_SHOWN, _LONGEST, _MOST_ITEMS, _DEEPEST = 2000, 200, 100, 6
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def _walk_dict(path: str, expected: dict, got: Any, *rules: Any) -> Iterator[Dif
     if not isinstance(got, dict):
         yield Difference(path, "structure", f"is {kind_of(got)}, not a dict with the keys {', '.join(map(str, expected))}")
     elif got.keys() != expected.keys():
-        yield Difference(path, "structure", f"has the keys {list(got)}, not {list(expected)}")
+        yield Difference(path, "structure", f"has the keys {show(list(got))}, not {show(list(expected))}")
     else:
         for key, value in expected.items():
             yield from _walk(f"{path}[{key!r}]", value, got[key], *rules)
@@ -83,7 +87,7 @@ def _leaf(expected: Any, got: Any, rtol: float, atol: float, dtype: np.dtype | N
         return "type", f"has dtype {have.dtype}, not {_word(want)}"
     if want.dtype.kind == "O":  # an integer beyond 64 bits, and an array or a float in its place
         return "value" if have.dtype.kind in "iu" else "type", f"is {show(have)}, not the integer {expected}"
-    if have.dtype.kind not in "biufc":
+    if have.dtype.kind not in "biufc" or (have.dtype.kind == "c" and want.dtype.kind != "c"):
         return "type", f"has dtype {have.dtype}, not {_word(want)}"
     if want.dtype.kind == "f" and dtype is not None and isinstance(got, np.ndarray) and have.dtype != dtype:
         return "dtype", f"has dtype {have.dtype}, not {dtype} like the input"
@@ -98,8 +102,8 @@ def _exact(expected: Any, got: Any) -> tuple[str, str] | None:
     if isinstance(expected, bool) and isinstance(got, np.ndarray) and got.dtype == bool and got.shape == ():
         got = bool(got)
     if type(got) is not type(expected):
-        return "type", f"is {kind_of(got)}, not {expected!r}"
-    return None if got == expected else ("value", f"is {got!r}, not {expected!r}")
+        return "type", f"is {kind_of(got)}, not {show(expected)}"
+    return None if got == expected else ("value", f"is {show(got)}, not {show(expected)}")
 
 
 def _value(want: np.ndarray, have: np.ndarray, rtol: float, atol: float) -> tuple[str, str] | None:
@@ -142,15 +146,33 @@ def kind_of(value: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as short text, in the digits that a person reads."""
+    """A value as short text, in the digits that a person reads; what is long is cut."""
     with np.printoptions(precision=6, suppress=False, threshold=24, edgeitems=3, linewidth=100):
-        if isinstance(value, dict):
-            return "{" + ", ".join(f"{k!r}: {show(v)}" for k, v in value.items()) + "}"
-        if isinstance(value, (list, tuple)):
-            inside = ", ".join(map(show, value))
-            return f"[{inside}]" if isinstance(value, list) else f"({inside})"
-        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-            value = value.item()
-        if isinstance(value, float):
-            return repr(float(f"{value:.7g}"))
-        return repr(value)
+        return _cut(_show(value, 0), _MOST_SHOWN)
+
+
+def _show(value: Any, depth: int) -> str:
+    if isinstance(value, (dict, list, tuple)) and depth > _DEEPEST:
+        return "…"
+    if isinstance(value, dict):
+        return "{" + _row((f"{_show(k, depth + 1)}: {_show(v, depth + 1)}" for k, v in value.items()), len(value)) + "}"
+    if isinstance(value, (list, tuple)):
+        inside = _row((_show(v, depth + 1) for v in value), len(value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        value = value.item()
+    if isinstance(value, float):
+        return repr(float(f"{value:.7g}"))
+    if isinstance(value, (str, bytes)):
+        value = value[:_LONGEST] + (type(value)() if len(value) <= _LONGEST else "…" if isinstance(value, str) else b"...")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "US" and value.dtype.itemsize > 4 * _LONGEST:
+        value = value.astype(f"U{_LONGEST}")
+    return repr(value)
+
+
+def _row(parts: Iterator[str], count: int) -> str:
+    return ", ".join([*islice(parts, _MOST_ITEMS), *(["…"] if count > _MOST_ITEMS else [])])
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"

@@ -47,7 +47,7 @@ class Student(Protocol):
     """A submission's process, seen from the judge: it is given probes and calls, and answers with observations."""
 
     def load(self) -> Any:
-        """Run the set-up cell and the solution cell; the outcome has `status`, `message`, `where`, `notes` and `missing`."""
+        """Run the set-up cell and the solution cell; the outcome is a `CellOutcome`, or the part of it that matters."""
 
     def ask(self, probe: bytes, calls: Sequence[Call] | Packed) -> list[Observation]:
         """Exercise the submission on each call."""
@@ -76,7 +76,9 @@ def judge(prepared: Prepared, student: Student, *, points: float, source: str, s
     outcome = student.load()
     notes = tuple(getattr(outcome, "notes", ()))
     if outcome.status != "ok":
-        return failed(outcome.status, outcome.message, where=tuple(outcome.where), notes=notes)
+        status = "forbidden" if outcome.error == "ForbiddenError" else outcome.status
+        message = outcome.message.removeprefix("ForbiddenError: ")
+        return failed(status, message, where=tuple(outcome.where), notes=notes)
     if outcome.missing:
         return failed("error", f"The cell does not define {', '.join(outcome.missing)}. Keep the names of the task.", notes=notes)
     return _measured(prepared, student, points, notes, thorough)

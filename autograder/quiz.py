@@ -86,8 +86,8 @@ def mark(questions: Sequence[Question], answers: Any) -> list[Marked]:
 
 
 def _choice(question: Question, answer: Any) -> int | None:
-    if answer is None or answer == "":
+    word = answer.strip().strip("()").lower() if isinstance(answer, str) else ""
+    if answer is None or (isinstance(answer, str) and not answer):
         return None
     letters = LETTERS[: len(question.options)]
-    word = answer.strip().strip("()").lower() if isinstance(answer, str) else ""
     return letters.index(word) if len(word) == 1 and word in letters else -1

@@ -31,7 +31,8 @@ def judge_text(chapter: Chapter, sources: Mapping[str, str], done: Callable[[Ver
 
 def limits_of(exercise: Exercise, limits: Limits) -> Limits:
     """What one exercise may use: all its cases together have `exercise.seconds`, a single call half of it."""
-    return replace(limits, call=exercise.seconds / 2, ask=exercise.seconds)
+    seconds = exercise.seconds
+    return replace(limits, call=seconds / 2, ask=seconds, life=limits.cell + 3 * seconds)  # cases, smaller inputs, and some room
 
 
 def judge_with(zygote: Zygote, chapter: Chapter, sources: Mapping[str, str]) -> Iterator[Verdict]:

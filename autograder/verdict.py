@@ -3,6 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autograder.plaintext import clean
+
+#: How many characters of one text, and how many lines or notes, a learner is told.
+_MOST_TEXT, _MOST_LINES = 4000, 20
 #: Every graded cell ends in one of these.
 STATUSES = ("passed", "partly", "failed", "error", "time", "memory", "died", "forbidden", "not attempted", "not run")
 
@@ -10,6 +14,8 @@ STATUSES = ("passed", "partly", "failed", "error", "time", "memory", "died", "fo
 @dataclass(frozen=True)
 class Verdict:
     """The outcome of one exercise.
+
+    Texts hold words of the submission: they are made fit to be shown, and limited.
 
     `repr` is the points, which nbgrader reads as partial credit; `_repr_html_` is the card for people.
 
@@ -36,6 +42,14 @@ class Verdict:
     teaching: str = ""
     where: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("message", "counterexample", "expected", "got", "teaching"):
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, clean(text, _MOST_TEXT))
+        for name in ("where", "notes"):
+            object.__setattr__(self, name, tuple(clean(line, _MOST_TEXT) for line in getattr(self, name)[:_MOST_LINES]))
 
     @property
     def passed(self) -> bool:

@@ -25,6 +25,9 @@ from autograder.student.probes import ReadName
 from autograder.student.process import Zygote
 from autograder.verdict import Verdict
 
+#: How long all exercises of one submission may take together; what comes after is not run.
+SUBMISSION_SECONDS = 300.0
+LATE = f"Your other exercises took more than {SUBMISSION_SECONDS / 60:g} minutes together. This one was not run any more."
 MISSING = "The cell of this exercise is missing in the notebook that was handed in."
 
 
@@ -127,7 +130,9 @@ def judge_submission(
     began, cpu = time.monotonic(), time.process_time()
     cells = []
     for slot in reversed(blueprint.slots) if backwards else blueprint.slots:
-        cell = _not_run(slot, submission.problem) if submission.problem else _judged(blueprint, slot, submission, bench)
+        late = LATE if time.monotonic() - began > SUBMISSION_SECONDS else ""
+        problem = submission.problem or late
+        cell = _not_run(slot, problem) if problem else _judged(blueprint, slot, submission, bench)
         notes = submission.notes.get(slot.solution_id, ())
         cell = replace(cell, verdict=replace(cell.verdict, notes=(*notes, *cell.verdict.notes)))
         done(cell.verdict)

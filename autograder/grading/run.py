@@ -76,7 +76,7 @@ def _progress(quiet: bool) -> Iterator[_Bar]:
 def tell(batch: Batch, settings: Settings, as_json: bool) -> None:
     """Print what became of a run."""
     if as_json:
-        click.echo(json.dumps(summary.as_json(batch), ensure_ascii=False))
+        click.echo(json.dumps(summary.as_json(batch)))
         return
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     summary.show(batch, console)

@@ -1,16 +1,18 @@
 """Keep learner's code from calling what a task rules out, under whatever name.
 
-A first line of defence is the text of a solution (`autograder.forbid`). This is the second: while a learner's function runs, the
+A first line of defence is the text of a solution (`autograder.forbid`). This is the second: while a learner's code runs, the
 forbidden functions raise `ForbiddenError` if learner's code reaches them: as a function, as a method, through an alias, through
 `getattr`, through `nn.Softmax`. What libraries call among themselves is not concerned. Python lets nobody be stopped from
 digging deeper; what is promised is that nobody gets around it by accident or by a search on the web.
 """
 
 import builtins
+import contextlib
 import ctypes
 import functools
 import gc
 import importlib
+import importlib.util
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,8 @@ HOMES = (
     "torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
 )  # fmt: skip
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
+#: Code of Python's own that only hands a call on, as `singledispatch` does.
+_HANDS_ON = (functools.__file__, contextlib.__file__)
 
 
 @functools.lru_cache(1)
@@ -42,6 +46,17 @@ def holders(name: str, loaded: int) -> tuple[list[Any], list[tuple[types.ModuleT
     return originals, [(o, h) for o, h in held if h is not None and any(h is f for f in originals)]
 
 
+@functools.cache
+def is_module(name: str) -> bool:
+    """Whether a forbidden name is that of a module, such as "torch" or "torch.nn.init"."""
+    if "." not in name or isinstance(sys.modules.get(name), types.ModuleType):
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 class ForbiddenError(RuntimeError):
     """The task rules out what was called."""
 
@@ -56,22 +71,16 @@ class Forbidden:
     """
 
     def __init__(self, forbid: Mapping[str, str], learner_files: Callable[[str], bool]) -> None:
-        self.modules = {name: why for name, why in forbid.items() if "." not in name}
-        self.functions = {name: why for name, why in forbid.items() if "." in name}
+        self.modules = {name: why for name, why in forbid.items() if is_module(name)}
+        self.functions = {name: why for name, why in forbid.items() if name not in self.modules}
         self.last = {name.rpartition(".")[2]: name for name in self.functions}
         self.learner_files = learner_files
         self.active = False
         self.names: dict[str, Any] = {}
 
     @contextmanager
-    def loading(self, names: dict[str, Any]) -> Iterator[None]:
-        """While a solution cell runs: no forbidden imports; functions are wrapped, so that a name bound now raises later."""
-        with self._patched(names):
-            yield
-
-    @contextmanager
-    def asking(self, names: dict[str, Any]) -> Iterator[None]:
-        """While a probe runs: forbidden functions raise when learner's code reaches them. Restores everything.
+    def watching(self, names: dict[str, Any]) -> Iterator[None]:
+        """While a learner's code runs: what is forbidden raises when that code reaches it. Restores everything.
 
         Parameters
         ----------
@@ -101,7 +110,7 @@ class Forbidden:
 
     def refuse(self, name: str) -> None:
         """Raise that `name` is ruled out."""
-        why = self.functions.get(name) or self.modules.get(name.partition(".")[0]) or ""
+        why = self.functions.get(name) or self.modules.get(name) or ""
         raise ForbiddenError(f"{name} is ruled out in this task{': ' + why if why else ''}. Build it yourself.")
 
     def reached(self, *, through: tuple[str, ...] = ("numpy", "torch")) -> bool:
@@ -116,10 +125,14 @@ class Forbidden:
                     return True
                 if _is_setup(file):
                     return False
-            elif file != __file__ and not any(f"/{library}/" in file for library in through):
+            elif file != __file__ and file not in _HANDS_ON and not any(f"/{library}/" in file for library in through):
                 return False
             frame = frame.f_back
         return False
+
+    def _module_in(self, *names: str) -> str | None:
+        """The forbidden module that one of `names` is or lies in."""
+        return next((m for m in self.modules for name in names if name == m or name.startswith(f"{m}.")), None)
 
     def _guard_imports(self, undo: ExitStack) -> None:
         for owner, name in ((builtins, "__import__"), (importlib, "import_module")):
@@ -127,8 +140,9 @@ class Forbidden:
 
             @functools.wraps(original)
             def guarded(module: str, *args: Any, _original: Callable = original, **kwargs: Any) -> Any:
-                if str(module).partition(".")[0] in self.modules and self.reached(through=()):
-                    self.refuse(str(module).partition(".")[0])
+                found = self._module_in(str(module), *_parts(module, args, kwargs))
+                if found and self.reached(through=()):
+                    self.refuse(found)
                 return _original(module, *args, **kwargs)
 
             _set(owner, name, guarded, undo)
@@ -184,8 +198,9 @@ class Forbidden:
         """Put a stand-in where learner's code has a name for a forbidden module or for something of it."""
         for key, value in list(names.items()):
             home = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            if isinstance(home, str) and home.partition(".")[0] in self.modules and not key.startswith("__"):
-                _set(names, key, _Hidden(home.partition(".")[0], self), undo)
+            found = self._module_in(home) if isinstance(home, str) and not key.startswith("__") else None
+            if found:
+                _set(names, key, _Hidden(found, self), undo)
 
 
 class _Wrapped:
@@ -234,6 +249,12 @@ def _torch_mode(rules: Forbidden) -> Any:
             return func(*args, **(kwargs or {}))
 
     return Mode()
+
+
+def _parts(module: str, args: tuple, kwargs: dict[str, Any]) -> list[str]:
+    """What `from module import …` takes, as names in the module; `args` and `kwargs` are those of `__import__` after the first."""
+    wanted = kwargs.get("fromlist", args[2] if len(args) > 2 else None) or ()
+    return [f"{module}.{part}" for part in wanted]
 
 
 def _is_setup(file: str) -> bool:

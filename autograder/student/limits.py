@@ -16,6 +16,7 @@ class Limits:
     cell : seconds by the clock for the set-up cell and the solution cell together
     call : seconds by the clock for one call
     ask : seconds by the clock for all calls of one question
+    life : seconds by the clock for everything that is asked of one exercise, however often its process is lost
     output : bytes of printed text that are kept of a cell, for each of stdout and stderr
     display : bytes of figures and other rich output that are kept of a cell
     files : bytes that the work folder may hold
@@ -34,6 +35,7 @@ class Limits:
     cell: float = 30.0
     call: float = 10.0
     ask: float = 60.0
+    life: float = 180.0
     output: int = 64 << 10
     display: int = 4 * MB
     files: int = 64 * MB

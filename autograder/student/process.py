@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -88,14 +89,15 @@ class Zygote:
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM)
-        options = self._options | {"home": self._home}
-        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), json.dumps(options)]
+        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno())]
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         theirs.close()
         self._control.settimeout(_START_SECONDS)
+        with contextlib.suppress(OSError):  # it has ended already: whoever asks it next is told
+            self._control.send(json.dumps(self._options | {"home": self._home}).encode())  # forks could read its command line
 
     @cached_property
     def greeting(self) -> dict[str, Any]:
@@ -206,6 +208,7 @@ class Student:
         self._channel: Channel | None = None
         self._pid = 0
         self._losses, self._careful = 0, False
+        self._end = math.inf
         self._last: Lost | None = None
         self.cpu = 0.0
         self.outcome: CellOutcome | None = None
@@ -214,13 +217,15 @@ class Student:
         """Run the set-up cell and the solution cell, in a fresh fork."""
         self.close()
         self._fork()
-        deadline = time.monotonic() + self.limits.cell
+        began = time.monotonic()
+        self._end = min(self._end, began + self.limits.life)
+        deadline = min(self._end, began + self.limits.cell)
         try:
             nonce = self._send(self._job, deadline)
             message, _ = self._receive(nonce, deadline)
             self.outcome = outcome(message.get("outcome"), self.limits)
         except (Ended, TimeUp, WireError) as error:
-            self._last = self._bury(error, "The cell", self.limits.cell)
+            self._last = self._bury(error, "The cell", round(deadline - began))
             self.outcome = CellOutcome(self._last.kind, self._last.message, error=self._last.kind)
             self._losses = MAX_LOSSES_OF_ALL  # what the cell does to one process it does to the next
         return self.outcome
@@ -240,10 +245,13 @@ class Student:
         """
         packed = calls if isinstance(calls, Packed) else pack(calls)
         seen: list[Observation] = []
-        deadline = time.monotonic() + self.limits.ask
+        deadline = min(self._end, time.monotonic() + self.limits.ask)
         enough = min(self._losses + MAX_LOSSES, MAX_LOSSES_OF_ALL)
         while len(seen) < len(packed):
-            if self._last and (self._losses >= enough or time.monotonic() > deadline):
+            late = time.monotonic() > deadline
+            if late:
+                self._last = self._last or Lost("time", "The code takes too long for all calls together.")
+            if self._last and (self._losses >= enough or late):
                 return seen + [self._last.observation()] * (len(packed) - len(seen))
             if self._channel is None:
                 self.load()
@@ -256,7 +264,7 @@ class Student:
         seconds, room, start = self.limits.call, self.limits.replies, len(seen)
         try:
             job = {"do": "ask", "start": start, "careful": self._careful, "probe": _raw(probe), "calls": _raw(packed.data)}
-            nonce = self._send(job, time.monotonic() + seconds)
+            nonce = self._send(job, min(deadline, time.monotonic() + seconds))
             while len(seen) < len(packed):
                 reply, size = self._reply(nonce, len(seen), packed, min(deadline, time.monotonic() + seconds))
                 room -= size
@@ -278,7 +286,7 @@ class Student:
             message, size = self._receive(nonce, deadline, tensors=bool(packed.oracles))
             if "failed" in message:
                 raise WireError(f"the question could not be read there: {str(message['failed'])[:500]}")
-            if message.pop("index", None) != index:
+            if not _same(message.pop("index", None), index):
                 raise WireError("an answer to another call")
             if "oracle" not in message:
                 return observation(without_tensors(message) if packed.oracles else message), size
@@ -293,7 +301,7 @@ class Student:
 
     def _receive(self, nonce: str, deadline: float, *, tensors: bool = False) -> tuple[dict[str, Any], int]:
         message, size = self._channel.receive(deadline, tensors=tensors)
-        if type(message) is not dict or message.pop("nonce", None) != nonce:
+        if type(message) is not dict or not _same(message.pop("nonce", None), nonce):
             raise WireError("an answer to no question")
         return message, size
 
@@ -323,6 +331,10 @@ class Student:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _same(told: Any, asked: str | int) -> bool:
+    return type(told) is type(asked) and told == asked
 
 
 def _raw(data: bytes) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autograder.errors import WireError
+from autograder.plaintext import clean
 from autograder.student.channel import TimeUp
 from autograder.student.limits import Limits
 from autograder.student.observe import Observation
@@ -16,8 +17,6 @@ _MAX_TEXT = 2000
 _MAX_LINES = 20
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*\Z")
 _MIMES = {"text/plain", "text/html", "image/png", "image/svg+xml", "text/latex", "text/markdown"}
-_INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)  # or they turn the direction of writing
-_CONTROL = {n: "\ufffd" for n in (*range(32), *range(127, 160), *_INVISIBLE) if chr(n) not in "\n\t"}
 _STATUSES = {"ok", "error", "memory"}  # time and died are the judge's own findings
 
 
@@ -49,8 +48,10 @@ def observation(fields: Any) -> Observation:
 
 def outcome(fields: Any, limits: Limits) -> CellOutcome:
     """A student process's account of its cells, checked."""
-    if not isinstance(fields, dict) or set(fields) != set(CellOutcome.__dataclass_fields__) or fields["status"] not in _STATUSES:
+    if not isinstance(fields, dict) or set(fields) != set(CellOutcome.__dataclass_fields__):
         raise WireError("an answer that is no outcome")
+    if _text(fields["status"]) not in _STATUSES:
+        raise WireError("an outcome that is none of those that there are")
     room = limits.output + 200
     return CellOutcome(
         status=fields["status"],
@@ -66,10 +67,9 @@ def outcome(fields: Any, limits: Limits) -> CellOutcome:
 
 
 def _text(value: Any, most: int = _MAX_TEXT) -> str:
-    """Text that can be printed and stored anywhere: half a surrogate pair breaks files, a control character a terminal or a database."""
     if type(value) is not str:
         raise WireError("an answer with something else in the place of text")
-    return value[:most].encode("utf-8", "replace").decode().translate(_CONTROL)
+    return clean(value, most)
 
 
 def _lines(value: Any) -> tuple[str, ...]:

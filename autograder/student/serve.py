@@ -52,7 +52,7 @@ class Server:
         self.forbidden = Forbidden(message["forbid"], lambda file: file != SETUP and self.cells.learner_files(file))
         before = self.cells.run(message["setup"], SETUP) if message["setup"].strip() else CellOutcome()
         if before.status == "ok":
-            with self.forbidden.loading(self.cells.module.__dict__):
+            with self.forbidden.watching(self.cells.module.__dict__):
                 outcome = self.cells.run(message["source"], message["name"])
         else:
             outcome = CellOutcome(before.status, f"In the set-up cell: {before.message}", before.where, error=before.error)
@@ -70,7 +70,7 @@ class Server:
             self.channel.send({"nonce": self.nonce, "failed": f"{type(error).__name__}: {error}"[:500]})
             return
         submission = namespace(self.cells.names)
-        with as_main(self.cells.module), self.forbidden.asking(self.cells.module.__dict__):
+        with as_main(self.cells.module), self.forbidden.watching(self.cells.module.__dict__):
             for self.index in range(message["start"], len(calls)):
                 seen = self.answer(probe, submission, calls[self.index])
                 self.reply(seen, at_once=message["careful"] or self.index == message["start"])

@@ -23,6 +23,7 @@ _DTYPE = re.compile(r"[<>|][biufcU][0-9]{1,6}\Z")
 _MAX_NDIM = 32
 _MAX_SIZE = 1 << 40
 _MAX_INT = 1024  # bytes of one integer: beyond 4,300 digits Python refuses to print it, in the middle of a report
+_MOST_NUMBERS = 256  # keys of one dictionary that has others than texts
 _NODE_BYTES = 80  # of memory, what a value takes besides its bytes
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")
@@ -35,7 +36,8 @@ def encode(obj: Any, *, limits: Limits = DEFAULTS) -> bytes:
 
     Parameters
     ----------
-    obj : None, bool, int, float, complex, str, arrays of kinds b i u f c U, torch tensors, lists, tuples, and dicts with str or int keys
+    obj : None, bool, int, float, complex, str, arrays of kinds b i u f c U, torch tensors, lists, tuples, and dicts with keys of text,
+        or with a few integers among them
 
     Raises
     ------
@@ -146,15 +148,15 @@ def _put_sequence(tag: bytes) -> Callable[[_Writer, Any, int], None]:
 def _put_dict(out: _Writer, obj: dict, depth: int) -> None:
     out.add(b"d" + _U32.pack(len(obj)))
     for key, item in obj.items():
-        if not _is_key(key):
-            raise WireError(f"a key of type {type(key).__name__} does not travel")
+        if not _is_key(key, len(obj)):
+            raise WireError(f"a key of type {type(key).__name__} does not travel, or not with so many others")
         out.put(key, depth + 1)
         out.put(item, depth + 1)
 
 
-def _is_key(key: Any) -> bool:
-    """Large integers can be chosen to have the same hash, and a dictionary of 100,000 such keys takes minutes to fill."""
-    return type(key) in (str, bool) or (type(key) is int and -(1 << 63) <= key < 1 << 63)
+def _is_key(key: Any, count: int) -> bool:
+    """Whether this may be one of `count` keys. Integers can be chosen to meet in the table, and 100,000 of them take minutes to fill it."""
+    return type(key) is str or (count <= _MOST_NUMBERS and (type(key) is bool or (type(key) is int and -(1 << 63) <= key < 1 << 63)))
 
 
 _PUT: dict[type, Callable[[_Writer, Any, int], None]] = {
@@ -236,9 +238,10 @@ def _get_str(reader: _Reader, depth: int) -> str:
 
 def _get_dict(reader: _Reader, depth: int) -> dict:
     found: dict[str | int, Any] = {}
-    for _ in range(reader.count()):
+    count = reader.count()
+    for _ in range(count):
         key = reader.value(depth + 1)
-        if not _is_key(key) or key in found:
+        if not _is_key(key, count) or key in found:
             raise WireError("a key that is double, or no text or small integer")
         found[key] = reader.value(depth + 1)
     return found

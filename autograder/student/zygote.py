@@ -26,7 +26,7 @@ from typing import Any
 
 from autograder.student import forks, namespaces, seccomp
 from autograder.student.cells import SETUP, compiled
-from autograder.student.forbidden import holders, libraries
+from autograder.student.forbidden import holders, is_module, libraries
 from autograder.student.limits import Limits
 from autograder.student.lock import Lock, adopt_orphans, forget_environment, keep_only, lock, move_into, separate
 from autograder.student.memory import arrange
@@ -39,11 +39,10 @@ FIRST_UID, USERS = 2_000_000_000, 100_000
 
 
 def main(argv: list[str]) -> None:
-    """Entry point: the number of the control socket, and options as JSON."""
+    """Entry point: the number of the control socket, over which options come first."""
     control = socket.socket(fileno=int(argv[0]))
-    options = json.loads(argv[1])
     try:
-        zygote = _Zygote(control, options)
+        zygote = _Zygote(control, json.loads(control.recv(MAX_REQUEST)))
     except BaseException:  # whoever started this process shows it
         control.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
         raise
@@ -109,7 +108,8 @@ class _Zygote:
         with suppress(Exception):  # the fork will say what is wrong with it
             compiled(request["setup"], SETUP)
         for name in request["forbid"]:
-            holders(name, len(sys.modules))
+            if not is_module(name):
+                holders(name, len(sys.modules))
         self.count += 1
         home = os.path.join(self.home, secrets.token_hex(8))  # a name that no neighbour can guess
         bounds = Limits(**request["fork"])
@@ -117,6 +117,7 @@ class _Zygote:
         self.make_work(home, bounds, os.geteuid() if how is None or how.uid is None else how.uid)
         pid = os.fork()
         if pid == 0:
+            self.children.clear()  # the names of neighbours' folders
             try:
                 become_student(descriptor, home, bounds, how)
             finally:

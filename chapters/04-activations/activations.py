@@ -184,7 +184,7 @@ print(f"ten layers at z = 0: {(best * (1 - best)) ** 10:.2g}    one slope at z =
 #
 # - `z`: a float64 array of any shape, also 0-d and empty. The result has its shape.
 # - No overflow, no `nan` and no warning for $|z|\le10^4$. Both are accurate to $10^{-11}$ everywhere, so clipping `z` or setting $\pm1$ from 10 or 12 on is no way out.
-# - Build it from `exp` (`expm1` is fine): no `np.tanh`, `np.sinh`, `np.cosh`, none of `math`'s or `cmath`'s, no `scipy`, no `torch`.
+# - Build it from `exp` (`expm1` is fine): no `tanh`, `sinh`, `cosh`, `tan`, `sin` or `cos` of NumPy, `math` or `cmath`, no `scipy`, no `torch`.
 #
 # `tanh(np.array([-1.0, 0.5]))` is `[-0.7616, 0.4621]`; `dtanh(np.array([-1.0, 0.0]))` is `[0.4200, 1.0]`.
 #

@@ -51,6 +51,20 @@ def test_nan_equals_nan_and_nothing_else():
     assert kinds(np.array([np.inf]), np.array([-np.inf])) == ["value"]
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["'" * 10**6, [0] * 10**6, {str(i): 0 for i in range(10**5)}, {"k" * 10**6: 1}, np.array(["x" * 10**6, "y"]), ("'" * 10**5,) * 100],
+)
+def test_what_is_shown_is_short(value):
+    assert len(show(value)) <= 2001
+
+
+def test_a_complex_result_is_not_a_real_one():
+    assert kinds(np.ones(2), np.ones(2, complex)) == ["type"]
+    assert kinds(1.0, 1 + 0j) == ["type"]
+    assert kinds(1j, 1j) == []
+
+
 def test_the_dtype_counts_only_where_it_is_asked_for():
     assert kinds(np.ones(2), np.ones(2, np.float32), dtype=None) == []
     assert kinds(np.ones(2), np.ones(2), dtype=np.dtype("float32")) == ["dtype"]

@@ -14,7 +14,7 @@ from autograder.student.forbidden import Forbidden, ForbiddenError
 from autograder.student.observe import Observation
 from autograder.student.process import Zygote
 
-HEAD = "import math, numpy as np, torch, torch.nn.functional as F\nfrom numpy import tanh as t\n"
+HEAD = "import functools, math, numpy as np, torch, torch.nn.functional as F\nfrom numpy import tanh as t\n"
 
 
 def names_of(source: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def names_of(source: str) -> dict[str, Any]:
 def call(source: str, forbid: dict[str, str]) -> Any:
     """`f(x)` with x = ones(3) under `forbid`, in this process."""
     names = names_of(source)
-    with Forbidden(forbid, lambda file: file.startswith("<exercise")).asking(names):
+    with Forbidden(forbid, lambda file: file.startswith("<exercise")).watching(names):
         return names["f"](np.ones(3))
 
 
@@ -51,6 +51,7 @@ def call(source: str, forbid: dict[str, str]) -> Any:
         "torch._C._VariableFunctions.tanh(torch.tensor(x))",
         "__import__('numpy').tanh(x)",
         "(lambda g: g(x))(np.tanh)",
+        "functools.singledispatch(np.tanh)(x)",
     ],
 )
 def test_a_function_is_ruled_out_under_every_name(body: str) -> None:
@@ -89,6 +90,20 @@ def test_a_module_is_ruled_out_under_every_name(body: str) -> None:
         call(source, {"torch": ""})
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "from torch.nn.init import ones_",
+        "from torch.nn import init",
+        "import torch.nn.init",
+        "from importlib import import_module as i; i('torch.nn.init')",
+    ],
+)
+def test_a_module_within_a_module_is_ruled_out(body: str) -> None:
+    with pytest.raises(ForbiddenError, match=r"torch\.nn\.init is ruled out"):
+        call(f"def f(x):\n    {body}", {"torch.nn.init": ""})
+
+
 def test_a_class_is_ruled_out() -> None:
     with pytest.raises(ForbiddenError):
         call("class L(torch.nn.LayerNorm): pass\ndef f(x): return L(3)", {"torch.nn.LayerNorm": ""})
@@ -96,7 +111,7 @@ def test_a_class_is_ruled_out() -> None:
 
 def test_a_probe_may_use_what_the_learner_may_not() -> None:
     names = names_of("def f(x): return x")
-    with Forbidden({"torch": "", "numpy.tanh": ""}, lambda file: file.startswith("<exercise")).asking(names):
+    with Forbidden({"torch": "", "numpy.tanh": ""}, lambda file: file.startswith("<exercise")).watching(names):
         assert torch.tanh(torch.as_tensor(np.tanh(names["f"](np.zeros(2))))).sum() == 0
 
 
@@ -107,7 +122,7 @@ def test_everything_is_put_back(forbid: dict[str, str]) -> None:
         np.tanh, np.ndarray.sum, math.tanh, torch.nn.Linear.__init__, builtins.__import__, importlib.import_module, dict(names)
     ]  # fmt: skip
     before = state()
-    with pytest.raises(ValueError, match="wrong"), Forbidden(forbid, lambda file: file.startswith("<exercise")).asking(names):
+    with pytest.raises(ValueError, match="wrong"), Forbidden(forbid, lambda file: file.startswith("<exercise")).watching(names):
         names["f"](1)
     assert before == state()
     assert np.ones(2).sum() == 2
@@ -122,6 +137,11 @@ def test_the_error_reaches_the_judge(unlocked: Zygote, ask: Callable[..., list[O
         seen = ask(student, [(1.0,)])[0]
     assert seen.error == "ForbiddenError"
     assert "write it" in seen.message
+
+
+def test_nothing_forbidden_is_called_while_the_cell_loads(unlocked: Zygote) -> None:
+    with unlocked.submission("import numpy as np", "table = vars(np)['ta' + 'nh'](1.0)", name="a.b", forbid={"numpy.tanh": ""}) as student:
+        assert student.load().error == "ForbiddenError"
 
 
 def test_a_solution_cannot_import_a_module_that_the_setup_can(unlocked: Zygote, ask: Callable[..., list[Observation]]) -> None:

@@ -89,6 +89,31 @@ def test_losses_are_bounded(unlocked: Zygote, ask: Ask) -> None:
         assert student._losses == MAX_LOSSES_OF_ALL
 
 
+def test_a_life_is_limited_however_often_a_process_is_lost(unlocked: Zygote, ask: Ask) -> None:
+    source = "import os, time\ntime.sleep(0.6)\ndef f(x):\n    time.sleep(0.3)\n    if x == 2: os._exit(1)"
+    limits = replace(SHORT, cell=1.0, call=0.5, ask=1.0, life=2.0)
+    began = time.monotonic()
+    with unlocked.submission("", source, name="a.b", limits=limits) as student:
+        student.load()
+        seen = [o.error for _ in range(4) for o in ask(student, [(0,), (1,), (2,), (3,), (4,)])]
+    assert time.monotonic() - began < limits.life + 1
+    assert len(seen) == 20
+    assert seen[-1] == "time"
+
+
+@pytest.mark.parametrize("field", ["nonce", "index"])
+@pytest.mark.parametrize("value", ["np.zeros(2)", "torch.zeros(2)", "True", "[]", "None"])
+def test_an_answer_is_to_the_question_or_none(unlocked: Zygote, ask: Ask, field: str, value: str) -> None:
+    source = (
+        "import sys, torch, numpy as np\ndef f(x):\n    frame = sys._getframe()\n"
+        "    while type(frame.f_locals.get('self')).__name__ != 'Server': frame = frame.f_back\n    me = frame.f_locals['self']\n"
+        f"    me.channel.send({{'nonce': me.nonce, 'index': me.index, 'value': 1}} | {{'{field}': {value}}})"
+    )
+    with unlocked.submission("", source, name="a.b") as student:
+        student.load()
+        assert [o.error for o in ask(student, [(0,), (1,)])] == ["died", "died"]
+
+
 def test_a_lost_call_changes_no_random_number(unlocked: Zygote, ask: Ask) -> None:
     source = "import os, numpy as np, torch, random\ndef f(x):\n    if x: os._exit(1)\n"
     source += "    return [random.random(), np.random.rand(), torch.rand(1)]"
@@ -127,14 +152,14 @@ def test_oracles_answer_and_do_not_travel(unlocked: Zygote) -> None:
         assert student.ask(PROBE, packed)[0].value == ["Tensor", "ndarray", 2]
 
 
-def test_an_oracles_error_arrives_as_its_own_type(unlocked: Zygote) -> None:
+def test_an_oracles_error_tells_its_type_and_nothing_of_the_function(unlocked: Zygote) -> None:
     def fails(x: int) -> int:
         raise ZeroDivisionError("nothing to share")
 
     source = "def f(g):\n    try:\n        g(1)\n    except ZeroDivisionError as e:\n        return str(e)"
     with unlocked.submission("", source, name="a.b") as student:
         student.load()
-        assert student.ask(PROBE, [Call((Oracle(fails),))])[0].value == "nothing to share"
+        assert student.ask(PROBE, [Call((Oracle(fails),))])[0].value == "this function fails on these arguments"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,19 @@ def test_plain_data_comes_back_as_it_went(value: Any) -> None:
     assert same(value, decode(encode(value)))
 
 
+@pytest.mark.parametrize(("keys", "travels"), [(range(200), True), (range(300), False), (map(str, range(5000)), True)])
+def test_many_keys_are_texts(keys: Any, travels: bool) -> None:
+    value = dict.fromkeys(keys)
+    if travels:
+        assert decode(encode(value)) == value
+    else:
+        with pytest.raises(WireError, match="others"):
+            encode(value)
+        rows = b"".join(b"i" + struct.pack("<q", key) + b"N" for key in value)
+        with pytest.raises(WireError, match="a key"):
+            decode(MAGIC + b"d" + struct.pack("<I", len(value)) + rows)
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=300)
 def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
