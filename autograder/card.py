@@ -19,7 +19,8 @@ WORDS = {
     "not run": "Not run",
 }
 _CARD = Template(
-    '<div class="dlcourse-card" style="border:1px solid #d0d7de;border-left:6px solid $color;border-radius:6px;'
+    '<div class="dlcourse-card mathjax_ignore tex2jax_ignore" '
+    'style="border:1px solid #d0d7de;border-left:6px solid $color;border-radius:6px;'
     "padding:10px 14px;margin:6px 0;background:#ffffff;color:#1f2328;"
     'font-family:system-ui,sans-serif;font-size:14px;line-height:1.5;max-width:60em">'
     '<div><b style="color:$color">$mark $word</b> &nbsp; <code style="background:none;color:#1f2328">$exercise</code>'

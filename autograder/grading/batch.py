@@ -116,6 +116,7 @@ def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, opt
 def _grade(
     settings: Settings, todo: list[Entry], batch: Batch, options: Options, advanced: Callable[[Entry], None], zygotes: Zygotes | None
 ) -> None:
+    _ = [e.key for e in todo]  # of what is there now: should a file change before it is read, it is graded again
     for blueprint in {id(e.blueprint): e.blueprint for e in todo}.values():
         warm(blueprint)
     jobs = {

@@ -7,28 +7,34 @@ like a verdict. Pictures are PNG only. SVG, JavaScript, LaTeX and Markdown, whic
 import base64
 import binascii
 import re
+import struct
 from typing import Any
 
 import nh3
 
+from autograder import plaintext
 from autograder.student.outcome import CellOutcome
 
 MAX_TEXT = 10_000
 MAX_IMAGE = 1_500_000
+MAX_PIXELS = 25_000_000
 MAX_OUTPUTS = 20
 _TAGS = set(
     re.findall(r"\w+", "table thead tbody tfoot tr th td caption p br b i em strong code pre ul ol li sub sup span div hr dl dt dd")
 )
 _ATTRIBUTES = {"td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
-# Control characters, and those that turn the direction of writing or hide: what is shown shall be what is there.
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+#: A formatting tag that is not closed where it should be is repeated in every element after it: so many pairs of the two may be.
+_MAX_PAIRS = 100_000
+_FORMATTING = re.compile(r"<\s*(b|i|em|strong|code|a|big|font|nobr|s|small|strike|tt|u)\b", re.I)
+#: JupyterLab typesets formulas in HTML; nbgrader's pages do so by an older program.
+NO_FORMULAS = '<div class="mathjax_ignore tex2jax_ignore">'
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def visible(text: str) -> str:
-    """Text in which every character can be seen: hidden ones are replaced by �."""
-    return _UNSEEN.sub("�", _ANSI.sub("", text.replace("\r\n", "\n")))
+    """Text in which every character can be seen, without a terminal's colours."""
+    return plaintext.visible(_ANSI.sub("", text.replace("\r\n", "\n")))
 
 
 def limited(text: str, most: int = MAX_TEXT) -> str:
@@ -37,23 +43,32 @@ def limited(text: str, most: int = MAX_TEXT) -> str:
 
 
 def clean_html(text: str) -> str:
-    """HTML of a submission with nothing but structure left."""
-    return nh3.clean(limited(text, 5 * MAX_TEXT), tags=_TAGS, attributes=_ATTRIBUTES, link_rel=None, strip_comments=True)
+    """HTML of a submission with nothing but structure left, in which no formula is typeset; "" if it is too much."""
+    text = limited(text, 5 * MAX_TEXT)
+    if len(_FORMATTING.findall(text)) * text.count("<") > _MAX_PAIRS:
+        return ""
+    cleaned = nh3.clean(text, tags=_TAGS, attributes=_ATTRIBUTES, link_rel=None, strip_comments=True)
+    return f"{NO_FORMULAS}{visible(cleaned)}</div>" if cleaned else ""
 
 
 def is_png(text: str) -> bool:
-    """Whether a base64 text is a picture of moderate size."""
+    """Whether a base64 text is a picture of moderate size, in bytes and in pixels."""
     try:
-        return len(text) <= MAX_IMAGE and base64.b64decode(text, validate=False)[:8] == _PNG
+        head = base64.b64decode(text, validate=False)[:24] if len(text) <= MAX_IMAGE else b""
     except (binascii.Error, ValueError):
         return False
+    if len(head) < 24 or head[:8] != _PNG:
+        return False
+    width, height = struct.unpack(">II", head[16:24])
+    return width * height <= MAX_PIXELS
 
 
 def clean_bundle(bundle: dict[str, str]) -> dict[str, str]:
     """A mime bundle with what may be shown of it."""
     cleaned = {"text/plain": limited(visible(bundle.get("text/plain", "")))}
-    if "text/html" in bundle:
-        cleaned["text/html"] = clean_html(bundle["text/html"])
+    html = clean_html(bundle.get("text/html", ""))
+    if html:
+        cleaned["text/html"] = html
     if is_png(bundle.get("image/png", "")) and bundle.get("image/png"):
         cleaned["image/png"] = bundle["image/png"]
     return cleaned

@@ -13,8 +13,8 @@ from autograder.errors import NotebookError
 
 #: Larger files are not read.
 MAX_BYTES = 20 << 20
-#: A solution cell with more text than this is not run.
-MAX_CELL = 200_000
+#: A solution cell with more text than this is not run. Python's parser takes memory that grows with the square of some texts.
+MAX_CELL = 20_000
 _MAX_DIGITS = 18
 
 
@@ -71,9 +71,17 @@ def digest(path: Path) -> str:
 def read_submission(path: Path, wanted: Collection[str]) -> Submission:
     """What a notebook file holds in the solution cells named `wanted`. Never raises: what is wrong with the file is the `problem`."""
     try:
+        _refuse_links(path)
         return take(parse(read_bytes(path), path.name), wanted)
     except NotebookError as error:
         return Submission(problem=str(error))
+
+
+def _refuse_links(path: Path) -> None:
+    """A student's folder, and that of a chapter in it, must be no links: they could lead to a neighbour's work."""
+    for folder in (path.parent, path.parent.parent):
+        if folder.is_symlink():
+            raise NotebookError(f"The folder {folder.name} is a link, and links are not followed. Hand in the file itself.")
 
 
 def parse(data: bytes, name: str) -> list[Any]:

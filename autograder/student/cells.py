@@ -14,7 +14,7 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from autograder.student.display import Capture
+from autograder.student.display import Capture, display
 from autograder.student.limits import Limits
 from autograder.student.magics import Shell
 from autograder.student.outcome import CellOutcome
@@ -33,7 +33,8 @@ class Cells:
 
     def __post_init__(self) -> None:
         self.shell = Shell(self)
-        self.module.__dict__.update(__builtins__=builtins, get_ipython=lambda: self.shell)
+        ready: dict[str, Any] = {"get_ipython": lambda: self.shell, "display": display, "In": [""], "Out": {}, "_": ""}  # as in a notebook
+        self.module.__dict__.update(ready, __builtins__=builtins)
         self._hidden = set(self.module.__dict__)
 
     @property

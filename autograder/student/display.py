@@ -17,6 +17,8 @@ _MIMES = {
 class Bounded(io.TextIOBase):
     """A text file that keeps the first `limit` bytes of what is written and counts the rest."""
 
+    encoding = "utf-8"
+
     def __init__(self, limit: int) -> None:
         self.limit, self.size, self.parts = limit, 0, []
 

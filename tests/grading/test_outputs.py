@@ -1,15 +1,21 @@
 """What a submission printed or drew can do nothing, and cannot look like a verdict."""
 
 import base64
+import struct
 
 import pytest
 
 from autograder.card import card
-from autograder.grading.outputs import MAX_TEXT, cell_outputs, clean_bundle, clean_html, visible
+from autograder.grading.outputs import MAX_TEXT, NO_FORMULAS, cell_outputs, clean_bundle, clean_html, visible
 from autograder.student.outcome import CellOutcome
 from autograder.verdict import Verdict
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
+
+def png(width, height):
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + bytes(20)).decode()
+
+
+PNG = png(100, 80)
 
 
 @pytest.mark.parametrize(
@@ -30,14 +36,26 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
     ],
 )
 def test_html_loses_all_but_structure(hostile):
-    cleaned = clean_html(hostile)
+    cleaned = clean_html(hostile).removeprefix(NO_FORMULAS)
     for word in ("script", "onerror", "onload", "style", "class", "href", "src", "iframe", "form", "example.org", "id="):
         assert word not in cleaned
 
 
 def test_a_table_of_a_data_frame_survives():
     table = '<table border="1" class="dataframe"><thead><tr><th colspan="2">a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
-    assert clean_html(table) == '<table><thead><tr><th colspan="2">a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
+    assert clean_html(table).startswith(NO_FORMULAS)
+    assert clean_html(table).removeprefix(NO_FORMULAS).removesuffix("</div>") == (
+        '<table><thead><tr><th colspan="2">a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
+    )
+
+
+@pytest.mark.parametrize("text", ["<p>" + "".join(f"<b {i:x}>" for i in range(n)) + "</p><p>x" * n for n in (300, 1000, 3000)])
+def test_html_does_not_grow(text):
+    assert len(clean_html(text)) < 500_000
+
+
+def test_entities_hide_nothing():
+    assert clean_html("a&#x202e;b&#x200b;c").removeprefix(NO_FORMULAS) == "a�b�c</div>"
 
 
 def test_a_verdict_card_cannot_be_imitated():
@@ -56,7 +74,8 @@ def test_only_text_clean_html_and_png_are_kept():
         "image/png": PNG,
     }
     assert clean_bundle(everything) == {"text/plain": "x", "image/png": PNG}
-    assert "image/png" not in clean_bundle({"image/png": base64.b64encode(b"<svg>").decode()})
+    for other in (base64.b64encode(b"<svg>").decode(), png(60_000, 60_000)):
+        assert "image/png" not in clean_bundle({"image/png": other})
 
 
 def test_text_is_limited_and_shows_what_is_there():

@@ -123,3 +123,13 @@ def test_output_and_main_are_given_back() -> None:
 def test_too_much_memory_is_told_apart() -> None:
     assert run("raise MemoryError").status == "memory"
     assert run('raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried")').status == "memory"
+
+
+def test_a_cell_finds_what_every_notebook_has():
+    cells = Cells()
+    outcome = cells.run(
+        "display(1)\nimport sys\nassert sys.stdout.encoding == 'utf-8'\nassert (_, In, Out) == ('', [''], {})", "<exercise a.b>"
+    )
+    assert outcome.status == "ok", outcome.message
+    assert outcome.outputs[0]["text/plain"] == "1"
+    assert not {"display", "In", "Out", "_"} & cells.names.keys()
