@@ -27,6 +27,8 @@ HOMES = (
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
 #: Code of Python's own that only hands a call on, as `singledispatch` does.
 _HANDS_ON = (functools.__file__, contextlib.__file__)
+#: What NumPy's own functions call too, `np.isclose` and `str(array)` among them. Here only learner's own calls are meant.
+INSIDE_NUMPY = ("numpy.errstate", "numpy.seterr")
 
 
 @functools.lru_cache(1)
@@ -153,12 +155,13 @@ class Forbidden:
         if isinstance(original, type):
             return self._wrap_class(name, original, undo)
         originals, owners = holders(name, len(sys.modules))
+        passed = _passed(name)
         for owner, held in owners:
-            through = ("numpy", "torch") if owner.__name__ in HOMES else ()  # private modules are where libraries call each other
+            through = passed if owner.__name__ in HOMES else ()  # private modules are where libraries call each other
             _set(owner, last, _Wrapped(held, name, self, through), undo)
         for key, value in list(self.names.items()):
             if any(value is f for f in originals):
-                _set(self.names, key, _Wrapped(value, name, self, ("numpy", "torch")), undo)
+                _set(self.names, key, _Wrapped(value, name, self, passed), undo)
         self._wrap_method(name, last, undo)
 
     def _wrap_class(self, name: str, kind: type, undo: ExitStack) -> None:
@@ -166,7 +169,7 @@ class Forbidden:
 
         @functools.wraps(original)
         def __init__(this: Any, *args: Any, **kwargs: Any) -> None:
-            if self.active and self.reached():
+            if self.active and self.reached(through=_passed(name)):
                 self.refuse(name)
             original(this, *args, **kwargs)
 
@@ -255,6 +258,11 @@ def _parts(module: str, args: tuple, kwargs: dict[str, Any]) -> list[str]:
     """What `from module import …` takes, as names in the module; `args` and `kwargs` are those of `__import__` after the first."""
     wanted = kwargs.get("fromlist", args[2] if len(args) > 2 else None) or ()
     return [f"{module}.{part}" for part in wanted]
+
+
+def _passed(name: str) -> tuple[str, ...]:
+    """The libraries through whose functions a call of `name` still counts as learner's own."""
+    return () if name in INSIDE_NUMPY else ("numpy", "torch")
 
 
 def _is_setup(file: str) -> bool:

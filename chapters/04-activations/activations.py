@@ -119,10 +119,11 @@ reveal(f"{value}, and “{caught[0].message}”", answer="0.0, and a warning", k
 #
 # Write `sigmoid(z)` and its derivative at `z`, `dsigmoid(z)`.
 #
-# - `z`: a float32 or float64 array of any shape, also 0-d and empty. The result has its shape and its dtype: float32 stays float32.
+# - `z`: a float32 or float64 array of any shape, also 0-d, empty or transposed. The result is a new array with its shape and its dtype: float32 stays float32.
 # - No overflow and no warning for $|z|\le 10^4$ in either dtype.
 # - float64 results are accurate to $10^{-12}$, so clipping `z` at 20 or 25 is no way out.
 # - NumPy (or plain Python); no `scipy`, no `torch`.
+# - Do not silence warnings: `np.errstate`, `np.seterr` and the `warnings` module are ruled out.
 #
 # `sigmoid(np.array([0.0, 2.0]))` is `[0.5, 0.8808]`; `dsigmoid(np.array([0.0, 2.0]))` is `[0.25, 0.1050]`.
 #
@@ -182,9 +183,10 @@ print(f"ten layers at z = 0: {(best * (1 - best)) ** 10:.2g}    one slope at z =
 #
 # Write `tanh(z)` and its derivative at `z`, `dtanh(z)`.
 #
-# - `z`: a float64 array of any shape, also 0-d and empty. The result has its shape.
+# - `z`: a float64 array of any shape, also 0-d, empty or transposed. The result has its shape.
 # - No overflow, no `nan` and no warning for $|z|\le10^4$. Both are accurate to $10^{-11}$ everywhere, so clipping `z` or setting $\pm1$ from 10 or 12 on is no way out.
 # - Build it from `exp` (`expm1` is fine): no `tanh`, `sinh`, `cosh`, `tan`, `sin` or `cos` of NumPy, `math` or `cmath`, no `scipy`, no `torch`.
+# - Do not silence warnings: `np.errstate`, `np.seterr` and the `warnings` module are ruled out.
 #
 # `tanh(np.array([-1.0, 0.5]))` is `[-0.7616, 0.4621]`; `dtanh(np.array([-1.0, 0.0]))` is `[0.4200, 1.0]`.
 #
@@ -291,10 +293,12 @@ assert same_sign_fraction(np.ones((2, 2)), np.zeros(2)) == 0.0, "no example with
 #
 # Write `relu(z)`, `leaky_relu(z, alpha=0.01)` and `elu(z, alpha=1.0)`.
 #
-# - `z`: a float64 array of any shape, also 0-d and empty. The result has its shape.
-# - `leaky_relu`: $z$ for $z>0$, $\alpha z$ otherwise, for *any* `alpha`, also above 1 or negative.
-# - `elu`: $z$ for $z>0$, $\alpha(e^z-1)$ otherwise; no warning for $|z|\le10^4$.
+# - `z`: a float64 array of any shape, also 0-d, empty or transposed. The result has its shape.
+# - `leaky_relu`: $z$ for $z>0$, $\alpha z$ otherwise.
+# - `elu`: $z$ for $z>0$, $\alpha(e^z-1)$ otherwise; no overflow and no warning for $|z|\le10^4$.
+# - Both for *any* `alpha`, also 0, above 1 or negative.
 # - NumPy or plain Python; no `scipy`, no `torch`.
+# - Do not silence warnings: `np.errstate`, `np.seterr` and the `warnings` module are ruled out.
 #
 # At $z=-2$: `relu` gives 0, `leaky_relu` gives −0.02, `elu` gives −0.8647.
 #
@@ -476,7 +480,7 @@ explore(
 #
 # Write `gelu(z, approximate="none")` with all three forms.
 #
-# - `z`: a float64 array of any shape, also 0-d and empty, $|z|\le40$. The result has its shape.
+# - `z`: a float64 array of any shape, also 0-d, empty or transposed, $|z|\le40$. The result has its shape.
 # - `approximate` is `"none"` (exact), `"tanh"` or `"sigmoid"`. Each form is checked to $10^{-7}$, far below their differences.
 # - The set-up cell gives you `erf(array)`. `np.tanh` is allowed; `torch` and `scipy` are not.
 #
@@ -516,8 +520,10 @@ assert np.allclose(gelu(one, approximate="sigmoid"), [0.845796, -0.064340], atol
 #
 # Write `silu(z)` → `(value, derivative)`.
 #
-# - `z`: a float64 array of any shape, also 0-d and empty. Both results have its shape.
-# - No warning and no `nan` for $|z|\le1000$. NumPy or plain Python; no `torch`, no `scipy`.
+# - `z`: a float64 array of any shape, also 0-d, empty or transposed. Both results have its shape.
+# - Both are accurate to $10^{-12}$, so a difference quotient is no way out.
+# - No overflow, no warning and no `nan` for $|z|\le1000$. NumPy or plain Python; no `torch`, no `scipy`.
+# - Do not silence warnings: `np.errstate`, `np.seterr` and the `warnings` module are ruled out.
 #
 # `silu(np.array([0.0, -2.0]))` is `([0, -0.2384], [0.5, -0.0908])`: left of $z=-1.278$ the slope is negative.
 #
@@ -603,7 +609,7 @@ assert matched_hidden(512, 2048) == 1365, "2/3 of 2048 is 1365.33; round down"
 #
 # Write `swiglu(x, W, b)` in torch.
 #
-# - `x`: tensor $(\dots,D)$ with any number of leading axes, also none. `W`: tensor $(2F,D)$, stored as in `nn.Linear`. `b`: tensor $(2F,)$.
+# - `x`: tensor $(\dots,D)$ with any number of leading axes, also none. `W`: tensor $(2F,D)$, stored as in `nn.Linear`. `b`: tensor $(2F,)$. All three are float32, or all are float64.
 # - Project: $p=xW^\top+b$. The *first* $F$ features of $p$ are the linear content, the *last* $F$ are the gate.
 # - Return content $\odot\ \mathrm{SiLU}(\text{gate})$, shape $(\dots,F)$; gradients flow through it to `x`, `W` and `b`. Everything in torch is allowed.
 #
@@ -668,8 +674,8 @@ reveal(f"{demos.softmax(demos.LOGITS / 0.5)[0]:.0%}", answer="83 %", key="activa
 #
 # Write `softmax(z, axis=-1, T=1.0)`.
 #
-# - `z`: a float64 or integer array with one to three axes, at least one entry along `axis`. The result has its shape.
-# - Every slice along `axis` sums to 1. `T > 0` divides the logits. For $|z|/T\le40$ the result is accurate to $10^{-12}$: no epsilon in the denominator.
+# - `z`: a float64 or int64 array with one to three axes, at least one entry along `axis`. The result has its shape.
+# - Every slice along `axis` sums to 1; a negative `axis` counts from the end, as in NumPy. `T > 0` divides the logits. For $|z|/T\le40$ the result is accurate to $10^{-12}$: no epsilon in the denominator.
 # - No overflow, no `nan`, no warning for $|z|\le10^4$ and $T\ge0.1$, also when one row lies 20 000 below another.
 # - NumPy or plain Python; no `scipy`, no `torch`.
 #
@@ -710,9 +716,9 @@ assert np.isfinite(softmax(np.array([[1e4, 0.0], [-1e4, 0.0]]))).all(), "large l
 #
 # Write `cross_entropy(logits, y)`.
 #
-# - `logits`: float array $(N,C)$, $N\ge1$. `y`: integer array $(N,)$ with the right classes.
+# - `logits`: float32 or float64 array $(N,C)$, $N\ge1$. `y`: int32 or int64 array $(N,)$ with the right classes.
 # - Return the mean over the examples of $-\log\mathrm{softmax}(\text{logits}_n)_{y_n}$, a float.
-# - Exact, finite and without warning for logits of $\pm10^4$, also when the right class is hopeless: the loss of `[[10000., 0.]]` with `y = [1]` is 10000.
+# - As exact as the dtype allows, finite and without warning for logits of $\pm10^4$, also when the right class is hopeless: the loss of `[[10000., 0.]]` with `y = [1]` is 10000.
 # - NumPy or plain Python; no `scipy`, no `torch`.
 #
 # `cross_entropy(np.array([[2.0, 1.0, 0.0]]), np.array([0]))` is 0.40761.

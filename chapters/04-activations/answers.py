@@ -23,6 +23,10 @@ def _softmax(z, axis=-1):
     return e / e.sum(axis=axis, keepdims=True)
 
 
+_TRANSPOSED = np.array([[-5.0, 0.7, 2.0], [3.0, -1.5, 0.2]]).T
+_SILENCE = dict.fromkeys(("numpy.errstate", "numpy.seterr", "warnings"), "avoid the overflow, do not silence it")
+
+
 # ---------------------------------------------------------------------------------------------------------------- relu family
 
 
@@ -55,13 +59,14 @@ def _family(relu=_relu, leaky_relu=_leaky, elu=_elu):
 
 
 _SLOPES = st.sampled_from([0.01, 0.25, 1.5, -0.5])
+_FAR = np.array([[-300.0, 7.5], [-0.5, 250.0], [6.5, -1e4]]).T
 
 
 @exercise(
     "activations.relu-family",
     names="relu leaky_relu elu",
     covers=["activations.relu", "activations.leaky", "scratch.activations-code"],
-    forbid=["torch", "scipy"],
+    forbid={"torch": "", "scipy": ""} | _SILENCE,
 )
 class ReluFamily:
     class reference:
@@ -70,14 +75,37 @@ class ReluFamily:
         elu = _elu
 
     cases = {
-        "values": group([call(arrays([(7,), (3, 4)])), call(np.array(-0.5)), call(np.array(2.5)), call(np.empty((0,)))], probe=_only_relu),
+        "values": group(
+            [call(arrays([(7,), (3, 4)], -30, 30)), call(np.array(-0.5)), call(np.array(2.5)), call(np.empty((0,))), call(_FAR)],
+            probe=_only_relu,
+        ),
         "leaky": group(
-            [call(arrays([(7,), (3, 4)]), alpha=_SLOPES), call(arrays([(5,)])), call(np.array([-3.0, 3.0]), alpha=2.0)],
+            [
+                call(arrays([(7,), (3, 4)]), alpha=_SLOPES),
+                call(arrays([(5,)])),
+                call(np.array([-3.0, 3.0]), alpha=2.0),
+                call(_FAR, alpha=0.0),
+                call(np.array(-2.5), alpha=1.5),
+                call(np.empty((0,))),
+            ],
             probe=_only_leaky,
             n=10,
         ),
-        "elu": group([call(arrays([(7,), (3, 4)]), alpha=st.sampled_from([0.5, 1.0, 1.7])), call(arrays([(5,)]))], probe=_only_elu, n=10),
-        "stability": group([call(np.array([1e4, -1e4, 0.5])), call(np.array([[900.0, -2.0]]), alpha=0.7)], probe=_only_elu),
+        "elu": group(
+            [
+                call(arrays([(7,), (3, 4)]), alpha=st.sampled_from([0.5, 1.0, 1.7, -0.4])),
+                call(arrays([(5,)])),
+                call(_TRANSPOSED, alpha=0.0),
+                call(np.array(-2.5), alpha=1.5),
+                call(np.empty((0,))),
+            ],
+            probe=_only_elu,
+            n=10,
+        ),
+        "stability": group(
+            [call(np.array([1e4, -1e4, 0.5])), call(np.array([[900.0, -2.0]]), alpha=0.7), call(_FAR), call(np.array(-2.5), alpha=1.5)],
+            probe=_only_elu,
+        ),
     }
 
     @trap("max(alpha z, z) picks the wrong branch as soon as alpha exceeds 1. Choose the branch by the sign of z.")
@@ -173,6 +201,35 @@ class ReluFamily:
         def relu(z):
             return np.abs(z)
 
+    @trap("This is ReLU6, capped at 6. ReLU has no upper bound: however large z is, it passes unchanged.")
+    class capped_at_6:
+        leaky_relu = _leaky
+        elu = _elu
+
+        def relu(z):
+            return np.clip(z, 0, 6)
+
+    @trap(
+        "With a negative alpha your left side is 0: max(z, 0) + min(0, alpha (e^z − 1)) is ELU for alpha ≥ 0 only. Choose the branch by the sign of z."
+    )
+    class elu_by_minimum:
+        relu = _relu
+        leaky_relu = _leaky
+
+        def elu(z, alpha=1.0):
+            return np.maximum(z, 0) + np.minimum(0, alpha * np.expm1(np.minimum(z, 0)))
+
+    @trap("A 0-d array has no rows to loop over and no len. Work on the whole array (np.where does), or loop over z.ravel() and reshape.")
+    class row_by_row:
+        def relu(z):
+            return np.array([np.maximum(row, 0.0) for row in z])
+
+        def leaky_relu(z, alpha=0.01):
+            return np.array([_leaky(row, alpha) for row in z])
+
+        def elu(z, alpha=1.0):
+            return np.array([_elu(row, alpha) for row in z])
+
     @right("products with masks")
     class with_masks:
         def relu(z):
@@ -226,7 +283,7 @@ _ANY_SHAPE = [(7,), (3, 4), (2, 1, 3), ()]
     "activations.stable-sigmoid",
     names="sigmoid dsigmoid",
     covers=["activations.sigmoid", "activations.max-derivative", "scratch.activations-code"],
-    forbid=["torch", "scipy"],
+    forbid={"torch": "", "scipy": ""} | _SILENCE,
     keeps_dtype=True,
 )
 class StableSigmoid:
@@ -239,17 +296,24 @@ class StableSigmoid:
             return s * (1 - s)
 
     def probe(submission, z):
-        return {"sigmoid": submission.sigmoid(z), "dsigmoid": submission.dsigmoid(z)}
+        result = {"sigmoid": submission.sigmoid(z), "dsigmoid": submission.dsigmoid(z)}
+        submission.sigmoid(np.zeros_like(z))  # must not change the results before it
+        return result
 
     cases = {
         "values": group(
-            [call(arrays(_ANY_SHAPE, -28, 28)), call(np.array([-2.0, 2.0])), call(np.array(0.3)), call(np.linspace(-27, 27, 13))],
+            [
+                call(arrays(_ANY_SHAPE, -28, 28)),
+                call(np.array([-2.0, 2.0])),
+                call(np.array(0.3)),
+                call(np.linspace(-27, 27, 15).reshape(3, 5).T),
+            ],
             probe=_only_sigmoid,
             rtol=1e-13,
             atol=1e-12,
         ),
         "derivative": group(
-            [call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 7)), call(np.empty((0, 2)))],
+            [call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 9).reshape(3, 3).T), call(np.empty((0, 2)))],
             probe=_only_dsigmoid,
             rtol=1e-13,
             atol=1e-12,
@@ -261,11 +325,13 @@ class StableSigmoid:
             call(np.array([-1e4, 1e4, 0.7], np.float32)),
             call(np.array([-95.0, 0.7], np.float32)),
             call(np.array([95.0, 0.7], np.float32)),
+            call(_TRANSPOSED.astype(np.float32)),
         ],
         "dtype": [
             call(arrays([(5,), (2, 3)], -8, 8, dtype=np.float32)),
             call(np.array(1.25, np.float32)),
             call(np.empty((0,), np.float32)),
+            call(_TRANSPOSED.astype(np.float32)),
         ],
     }
 
@@ -407,11 +473,15 @@ def _tanh_pair(tanh):
 
 _NEARLY_FLAT = np.array([-12.3, -10.5, 10.5, 12.3])  # 1 - |tanh| is 4e-11 and 2e-9 here: a clip or a cut at 10 or 12 shows
 
-_NO_TANH = {
-    f"{library}.{name}": "tanh is to be built from exp"
-    for library in ("numpy", "math", "cmath")
-    for name in ("tanh", "sinh", "cosh", "tan", "sin", "cos")
-} | dict.fromkeys(("torch", "scipy"), "")
+_NO_TANH = (
+    {
+        f"{library}.{name}": "tanh is to be built from exp"
+        for library in ("numpy", "math", "cmath")
+        for name in ("tanh", "sinh", "cosh", "tan", "sin", "cos")
+    }
+    | dict.fromkeys(("torch", "scipy"), "")
+    | _SILENCE
+)
 
 
 @exercise("activations.stable-tanh", names="tanh dtanh", covers=["activations.tanh"], forbid=_NO_TANH, rtol=1e-12, atol=1e-11)
@@ -428,14 +498,15 @@ class StableTanh:
 
     cases = {
         "values": group(
-            [call(arrays([(9,), (3, 4)], -14, 14)), call(_NEARLY_FLAT), call(np.array(-0.4)), call(np.empty((0,)))], probe=_only_tanh
+            [call(arrays([(9,), (3, 4)], -14, 14)), call(_NEARLY_FLAT), call(np.array(-0.4)), call(np.empty((0,))), call(_TRANSPOSED)],
+            probe=_only_tanh,
         ),
         "derivative": group(
             [
                 call(arrays([(9,), (3, 4)], -8, 8)),
                 call(_NEARLY_FLAT),
                 call(np.array(0.0)),
-                call(np.linspace(-2, 2, 9)),
+                call(np.linspace(-2, 2, 9).reshape(3, 3).T),
                 call(np.empty((0,))),
             ],
             probe=_only_dtanh,
@@ -446,6 +517,7 @@ class StableTanh:
             call(np.array([800.0, -0.5])),
             call(np.array([-800.0, -0.5])),
             call(arrays([(4,), (2, 2)], -1e4, 1e4)),
+            call(_TRANSPOSED),
         ],
     }
 
@@ -604,18 +676,21 @@ class GeluForms:
                 call(arrays((6,), -40, 40), approximate="none"),
                 call(np.array(1.0)),
                 call(np.empty((0,))),
+                call(_TRANSPOSED),
             ],
             n=10,
         ),
         "tanh": [
             call(arrays([(8,), (3, 4)], -5, 5), approximate="tanh"),
-            call(np.linspace(-40, 40, 9), approximate="tanh"),
+            call(np.linspace(-40, 40, 9).reshape(3, 3).T, approximate="tanh"),
             call(np.empty((0,)), "tanh"),
             call(np.array(-0.7), "tanh"),
         ],
         "sigmoid": [
             call(arrays([(8,), (3, 4)], -5, 5), approximate="sigmoid"),
-            call(np.linspace(-40, 40, 9), approximate="sigmoid"),
+            call(np.linspace(-40, 40, 9).reshape(3, 3).T, approximate="sigmoid"),
+            call(np.array(0.4), "sigmoid"),
+            call(np.empty((0,)), "sigmoid"),
             call(np.array(0.4), "sigmoid"),
         ],
     }
@@ -702,7 +777,14 @@ def _silu(sigmoid):
     return lambda z: (z * sigmoid(z), sigmoid(z) * (1 + z * (1 - sigmoid(z))))
 
 
-@exercise("activations.silu-gradient", names="silu", covers=["activations.silu"], forbid=["torch", "scipy"])
+@exercise(
+    "activations.silu-gradient",
+    names="silu",
+    covers=["activations.silu"],
+    forbid={"torch": "", "scipy": ""} | _SILENCE,
+    rtol=1e-13,
+    atol=1e-12,
+)
 class SiluGradient:
     def reference(z):
         z = torch.as_tensor(z).clone().requires_grad_(True)
@@ -718,12 +800,24 @@ class SiluGradient:
 
     cases = {
         "values": group(
-            [call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,)))], probe=_value
+            [call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,))), call(_TRANSPOSED)],
+            probe=_value,
         ),
         "derivative": group(
-            [call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.linspace(-4, 4, 9)), call(np.empty((0,)))], probe=_slope
+            [
+                call(arrays([(20,), (2, 5)], -9, 9)),
+                call(np.array(0.0)),
+                call(np.linspace(-4, 4, 9).reshape(3, 3).T),
+                call(np.empty((0,))),
+            ],
+            probe=_slope,
         ),
-        "stability": [call(np.array([1000.0, -1.5])), call(np.array([-1000.0, 1.5])), call(np.array([[710.0, -720.0], [0.5, 88.0]]))],
+        "stability": [
+            call(np.array([1000.0, -1.5])),
+            call(np.array([-1000.0, 1.5])),
+            call(np.array([[710.0, -720.0], [0.5, 88.0]])),
+            call(_TRANSPOSED),
+        ],
     }
 
     @trap("z·s is a product of two functions of z: the derivative is s + z·s(1−s). Yours keeps only the second half.")
@@ -851,7 +945,7 @@ class PreluBackward:
         _prelu_call(5, 3, _ANY_SLOPE),
         _prelu_call(4, 4, _ANY_SLOPE),
         _prelu_call(1, 1, _ANY_SLOPE),
-        call(normal((5, 3), 2.0, 1), np.array([0.1, -0.4, 1.6]), normal((5, 3), 1.0, 2)),
+        call(normal((9, 3), 2.0, 1), np.array([0.1, -0.4, 1.6]), normal((9, 3), 1.0, 2)),
         call(normal((4, 4), 2.0, 3), np.array([0.2, 3.0, -1.0, 0.01]), normal((4, 4), 1.0, 4)),
     ]
     cases = {
@@ -943,6 +1037,7 @@ class PreluBackward:
 # ------------------------------------------------------------------------------------------------------------------- softmax
 
 _TIGHT = {"rtol": 1e-13, "atol": 1e-12}
+_TEMPERATURES = st.sampled_from([0.1, 0.5, 2.0, 7.0])
 _FAR_ROWS = np.array([[1e4, 1e4 - 1.0, 1e4 - 3.0], [-1e4, -1e4 + 2.0, -1e4 + 1.0]])
 
 
@@ -980,15 +1075,20 @@ class SoftmaxTemperature:
                 call(arrays([(3, 4), (3, 3), (2, 3, 4)], -4, 4), axis=st.sampled_from([0, 1])),
                 call(normal((3, 3), 1.5, 5), axis=0),
                 call(normal((2, 3, 4), 1.5, 6), axis=1),
+                call(normal((2, 3, 4), 1.5, 7), axis=-2),
+                call(np.array([[3, 1, 0], [-2, 5, 5]]), axis=0),
             ],
             **_TIGHT,
         ),
         "temperature": group(
             [
-                call(arrays([(5,), (3, 3)], -3, 3), T=st.sampled_from([0.1, 0.5, 2.0, 7.0])),
+                call(arrays([(5,), (3, 3)], -3, 3), T=_TEMPERATURES),
+                call(arrays([(3, 3), (2, 3, 4)], -3, 3), axis=st.sampled_from([0, 1, -2]), T=_TEMPERATURES),
                 call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5),
                 call(np.array([2, 1, 0]), T=4.0),
+                call(normal((3, 4), 1.5, 8), 0, 0.5),
             ],
+            n=10,
             **_TIGHT,
         ),
         "stability": [
@@ -998,6 +1098,8 @@ class SoftmaxTemperature:
             call(_FAR_ROWS),
             call(_FAR_ROWS.T.copy(), axis=0),
             call(_FAR_ROWS, T=0.1),
+            call(np.array([[300, 0, 100], [-10_000, -9_999, 10_000]])),
+            call(_FAR_ROWS),
         ],
     }
 
@@ -1047,6 +1149,10 @@ class SoftmaxTemperature:
     @trap("This always normalises the last axis. Pass `axis` on to max and sum.")
     def last_axis(z, axis=-1, T=1.0):
         return _softmax(z / T, -1)
+
+    @trap("T has no effect unless axis is the last one. Whatever your code does for another axis, it has to divide by T there too.")
+    def temperature_on_the_last_axis_only(z, axis=-1, T=1.0):
+        return _softmax(z / T, axis) if axis in (-1, z.ndim - 1) else _softmax(z, axis)
 
     @trap("This normalises over the whole array: each slice along the axis has to sum to 1 by itself.")
     def all_entries(z, axis=-1, T=1.0):
@@ -1101,6 +1207,12 @@ def _cross_entropy(logits, y):
     return logp[np.arange(len(y)), y]
 
 
+_FLOAT32_LOGITS = np.array(
+    [[200, 201, 0], [-150, -150, -148], [0, 120, 119], [3, 1, 2], [-190, -191, -195], [0, 0, 0], [95, 96, 94]], np.float32
+)
+_HOPELESS = np.array([[1e3, 0.0], [-1e3, 1e3], [0.0, 900.0], [743.0, 0.0], [2.0, 1.0], [0.0, -3.0], [1e4, -1e4]])
+
+
 def _exact_for_the_hopeless(loss, logits, y):
     want = float(-_cross_entropy(logits, y).mean())
     if not isinstance(loss, (int, float, np.ndarray)) or np.shape(loss) != ():
@@ -1120,15 +1232,21 @@ def _exact_for_the_hopeless(loss, logits, y):
 )
 class CrossEntropyLogits:
     def reference(logits, y):
-        return F.cross_entropy(torch.as_tensor(logits), torch.as_tensor(y))
+        return F.cross_entropy(torch.as_tensor(logits), torch.as_tensor(y).long())
 
     cases = {
-        "values": [_logits_and_labels(), call(normal((4, 4), 2.0, 1), np.array([3, 0, 0, 1])), call(np.array([[0.0, 0.0]]), np.array([1]))],
+        "values": [
+            _logits_and_labels(),
+            call(normal((4, 4), 2.0, 1), np.array([3, 0, 0, 1])),
+            call(np.array([[0.0, 0.0]]), np.array([1])),
+            call(normal((9, 5), 2.0, 2).astype(np.float32), np.array([4, 0, 2, 2, 1, 3, 0, 4, 1], np.int32)),
+        ],
         "stability": [
             call(np.array([[800.0, 801.0, 0.0], [3.0, 1.0, 2.0]]), np.array([0, 2])),
             call(np.array([[-900.0, -901.0], [-905.0, -900.0]]), np.array([1, 1])),
             call(np.array([[1e4, 9999.0], [-1e4, -9998.0]]), np.array([1, 1])),
             call(np.array([[-1e4, -1e4, -1e4]]), np.array([2])),
+            call(_FLOAT32_LOGITS, np.array([1, 2, 1, 0, 0, 2, 1], np.int32)),
         ],
         "improbable class": group(
             [
@@ -1137,7 +1255,8 @@ class CrossEntropyLogits:
                 call(np.array([[0.0, 1200.0, 40.0]]), np.array([2])),
                 call(np.array([[1e4, 0.0], [1e4, 0.0]]), np.array([1, 1])),
                 call(np.array([[720.0, 0.0, 719.0]]), np.array([1])),
-                call(np.array([[1000.0, 0.0], [-1000.0, 1000.0], [0.0, 900.0]]), np.array([1, 0, 0])),
+                call(_HOPELESS, np.array([1, 0, 0, 1, 0, 1, 1])),
+                call(np.array([[0.0, 1200.0, 40.0]]), np.array([2])),
             ],
             accept=_exact_for_the_hopeless,
         ),
@@ -1256,6 +1375,10 @@ def _hidden_only(submission, d, d_ff):
     return submission.matched_hidden(d, d_ff)
 
 
+_STEEP_X = np.array([[2.0, -1.0], [-2.0, 1.0], [0.5, 0.5]])
+_STEEP_W = np.array([[40.0, 10.0, -20.0], [-20.0, -5.0, 10.0]])  # pre-activations from -100 to 100
+
+
 def _ffn(x, W, V, W2):
     return (_swish(x @ W) * (x @ V)) @ W2
 
@@ -1280,6 +1403,7 @@ class SwigluFfn:
                 shaped("N d", "d h", "d h", "h d", N=(1, 4), d=(2, 3), h=(4, 5), low=-2, high=2),
                 shaped("N d", "d d", "d d", "d d", N=(2, 3), d=(3, 3), low=-2, high=2),
                 call(normal((3, 3), 1, 1), normal((3, 3), 1, 2), normal((3, 3), 1, 3), normal((3, 3), 1, 4)),
+                call(_STEEP_X, _STEEP_W, normal((2, 3), 1, 10), normal((3, 2), 1, 11)),
             ],
             probe=_ffn_only,
             n=10,
@@ -1290,6 +1414,8 @@ class SwigluFfn:
                 shaped("B N d", "d h", "d h", "h d", B=(2, 3), N=(1, 4), d=(2, 3), h=(4, 5), low=-2, high=2),
                 call(normal((2, 3, 4), 1, 5), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
                 call(normal((4,), 1, 9), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
+                call(normal((2, 1, 2, 4), 8, 12), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
+                call(_STEEP_X, _STEEP_W, normal((2, 3), 1, 10), normal((3, 2), 1, 11)),
             ],
             probe=_ffn_only,
             n=8,
@@ -1307,6 +1433,8 @@ class SwigluFfn:
                 call(3, 3),
                 call(16, 40),
                 call(1024, 4096),
+                call(5120, 160_000),
+                call(6, 24),
             ],
             probe=_hidden_only,
         ),
@@ -1456,9 +1584,9 @@ class SwigluFfn:
 # ------------------------------------------------------------------------------------------------------------- swiglu, chunk
 
 
-def _swiglu_case(*leading, d, f, seed):
-    x = torch.tensor(normal((*leading, d), 1.0, seed))
-    return call(x, torch.tensor(normal((2 * f, d), 1.0, seed + 100)), torch.tensor(normal((2 * f,), 1.0, seed + 200)))
+def _swiglu_case(*leading, d, f, seed, dtype=torch.float64):
+    numbers = normal((*leading, d), 1.0, seed), normal((2 * f, d), 1.0, seed + 100), normal((2 * f,), 1.0, seed + 200)
+    return call(*(torch.tensor(a, dtype=dtype) for a in numbers))
 
 
 @exercise("thirty.swiglu-chunk", names="swiglu", covers=["thirty.tq03", "thirty.c-swiglu", "thirty.t-activations", "activations.swiglu"])
@@ -1478,17 +1606,19 @@ class SwigluChunk:
     cases = {
         "values": [
             _swiglu_case(4, d=3, f=4, seed=1),
-            _swiglu_case(5, d=6, f=3, seed=2),
+            _swiglu_case(5, d=6, f=3, seed=2, dtype=torch.float32),
             _swiglu_case(1, d=2, f=1, seed=3),
             _swiglu_case(8, d=8, f=4, seed=4),
         ],
         "any leading axes": [
             _swiglu_case(2, 3, d=4, f=5, seed=5),
-            _swiglu_case(4, 2, d=6, f=3, seed=6),
+            _swiglu_case(4, 2, d=6, f=3, seed=6, dtype=torch.float32),
             _swiglu_case(d=5, f=2, seed=7),
             _swiglu_case(2, 2, 3, d=2, f=2, seed=8),
         ],
-        "gradient": group([_swiglu_case(4, d=3, f=4, seed=9), _swiglu_case(2, 3, d=4, f=2, seed=10)], probe=_gradients),
+        "gradient": group(
+            [_swiglu_case(4, d=3, f=4, seed=1), _swiglu_case(2, 3, d=4, f=2, seed=10, dtype=torch.float32)], probe=_gradients
+        ),
     }
 
     @trap("The values are right, but no gradient arrives at x, W and b: detach, .data, .numpy() and no_grad cut the result off.")
@@ -1564,7 +1694,7 @@ class SwigluChunk:
 @st.composite
 def _batches(draw):
     units = draw(st.integers(2, 5))
-    sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
     inner = draw(st.sampled_from([(), (2,), (3,)]))
     silent = draw(st.lists(st.booleans(), min_size=units, max_size=units))
     batches = []
@@ -1577,6 +1707,8 @@ def _batches(draw):
 
 _UNEQUAL = [np.array([[1.0, 0.0, 0.0, 2.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 3.0, 0.0, 0.0]])]
 _RARE = [np.vstack([np.zeros((150, 3)), [[0.0, 0.4, 0.0]], np.zeros((49, 3))]), np.vstack([np.zeros((199, 3)), [[1.5, 0.0, 0.0]]])]
+_ONCE = [np.zeros((700, 3)), np.zeros((1, 3)), np.array([[0.0, 0.3, 0.0]]), np.zeros((500, 3)), np.array([[0.7, 0.0, 0.0]])]
+_TINY = [np.array([[0.0, 1e-12, 1e-300, 3.0]])]
 _HEALTHY = [np.eye(5)[:, :4] + 0.0, np.eye(4)[::-1][:3] * 2.0]
 _TOKENS = [
     normal((2, 3, 4), 1.0, 1).clip(0) * np.array([1.0, 0.0, 1.0, 1.0]),
@@ -1603,14 +1735,20 @@ class DeadUnits:
 
     cases = {
         "dead units": group(
-            [_batches(), call(_UNEQUAL), call(_HEALTHY), call(_RARE), call([np.zeros((3, 2))]), call([np.array([[0.0, 1e-12, 3.0]])])],
+            [_batches(), call(_UNEQUAL), call(_HEALTHY), call(_RARE), call(_ONCE), call([np.zeros((3, 2))]), call(_TINY)],
             probe=_dead,
         ),
         "zero fraction": group(
-            [_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call([np.array([[0.0, 1e-12, 3.0]])])],
+            [_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call(_TINY)],
             probe=_zeros,
         ),
-        "tokens": [call(_TOKENS), call(_SAME_LENGTH), call([_SAME_LENGTH[0], np.zeros((1, 3, 3))]), call(_TOKENS[:1])],
+        "tokens": [
+            call(_TOKENS),
+            call(_SAME_LENGTH),
+            call([_SAME_LENGTH[0], np.zeros((1, 3, 3))]),
+            call(_TOKENS[:1]),
+            call([*_TOKENS, *_TOKENS, np.full((1, 2, 4), [0.0, 0.2, 0.0, 0.0])]),
+        ],
     }
 
     @trap(
@@ -1729,6 +1867,16 @@ def _measured(k, seed, kind):
     return call(_sigmoid(z) if kind == "sigmoid" else np.tanh(z), delta)
 
 
+_LATE = np.append(np.zeros(41), [1.5, -0.5, 2.0])
+
+
+def _wide(last):
+    """44 examples of 10 inputs. Only three have a delta, and one of them has `last` as its last input."""
+    H = _sigmoid(normal((44, 10), 1.0, 5))
+    H[42, 9] = last
+    return call(H, _LATE)
+
+
 @exercise(
     "activations.zigzag",
     names="same_sign_fraction",
@@ -1746,11 +1894,13 @@ class Zigzag:
             _units(0.05),
             *(_measured(k, k, "sigmoid") for k in (2, 3, 8)),
             call(np.array([[0.2, 0.7], [0.4, 0.9]]), np.array([0.0, -1.0])),
+            _wide(0.9),
         ],
         "tanh inputs": [
             _units(-1.0),
             *(_measured(k, k, "tanh") for k in (2, 3, 8)),
             call(np.array([[-0.2, -0.7], [0.4, 0.9], [0.1, -0.3]]), np.array([1.0, -1.0, 2.0])),
+            _wide(-0.3),
         ],
         "zeros": [
             call(np.array([[0.0, 0.5], [0.3, 0.5], [-0.2, 0.0]]), np.array([1.0, 2.0, -1.0])),
@@ -1760,6 +1910,8 @@ class Zigzag:
             call(np.array([[0.2, 0.9], [0.3, -0.5]]), np.array([1e-12, 1.0])),
             call(np.array([[0.2, 1e-12], [0.3, -0.5], [-1e-12, -2.0]]), np.array([1.0, 1.0, -0.5])),
             call(np.empty((0, 3)), np.empty((0,))),
+            _wide(0.0),
+            call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
         ],
     }
 

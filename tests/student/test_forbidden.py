@@ -104,6 +104,31 @@ def test_a_module_within_a_module_is_ruled_out(body: str) -> None:
         call(f"def f(x):\n    {body}", {"torch.nn.init": ""})
 
 
+SILENCE = {"numpy.errstate": "", "numpy.seterr": "", "warnings": ""}
+
+
+@pytest.mark.parametrize(
+    "body", ["np.isclose(x, x)", "str(x)", "np.ma.exp(x)", "np.ma.array(x) * 2", "np.linalg.inv(np.eye(2))", "np.exp(x)"]
+)
+def test_numpy_may_silence_what_it_likes(body: str) -> None:
+    call(f"def f(x): return {body}", SILENCE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "np.errstate(over='ignore')",
+        "getattr(np, 'err' + 'state')(over='ignore')",
+        "np.seterr(all='ignore')",
+        "list(map(np.seterr, ['ignore']))",
+        "__import__('warnings').simplefilter('ignore')",
+    ],
+)
+def test_a_learner_may_not(body: str) -> None:
+    with pytest.raises(ForbiddenError):
+        call(f"def f(x): return {body}", SILENCE)
+
+
 def test_a_class_is_ruled_out() -> None:
     with pytest.raises(ForbiddenError):
         call("class L(torch.nn.LayerNorm): pass\ndef f(x): return L(3)", {"torch.nn.LayerNorm": ""})
