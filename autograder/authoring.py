@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from autograder.chain import Chain
 from autograder.errors import AuthoringError
 from autograder.exercise import Exercise, Group, Implementation
 from autograder.networks import rebuild
@@ -21,6 +22,7 @@ from autograder.student.observe import Call
 from autograder.student.probes import CallFunction, Oracle, RunCheck
 
 __all__ = [
+    "Chain",
     "alternative",
     "arrays",
     "call",

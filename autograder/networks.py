@@ -7,8 +7,8 @@ anything is computed.
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,27 +16,57 @@ import torch.nn.functional as F
 from torch import nn
 
 from autograder.errors import CourseError
+from autograder.student.network import SEED
 
 LAYERS = (
-    "Linear", "Identity", "Dropout", "AlphaDropout", "Flatten", "ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU",
-    "SiLU", "Mish", "Hardswish", "Softplus", "Softsign", "Tanh", "Hardtanh", "Tanhshrink", "Sigmoid", "Hardsigmoid", "LogSigmoid",
-    "Softmax", "LogSoftmax", "Softmin", "LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm1d", "InstanceNorm1d",
+    "Linear", "Identity", "Dropout", "AlphaDropout", "Flatten", "ReLU", "ReLU6", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "CELU",
+    "GELU", "SiLU", "Mish", "Hardswish", "Softplus", "Softsign", "Tanh", "Hardtanh", "Tanhshrink", "Softshrink", "Hardshrink",
+    "Threshold", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Softmax", "LogSoftmax", "Softmin", "LayerNorm", "RMSNorm", "GroupNorm",
+    "BatchNorm1d", "InstanceNorm1d",
 )  # fmt: skip
-#: Functions and methods by name: all give a result as large as the larger of their arguments.
+#: Functions and methods by name, in place too (`relu_`): all give a result as large as the larger of their arguments.
 FUNCTIONS = (
-    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "softsign", "tanh",
-    "hardtanh", "sigmoid", "logsigmoid", "softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm", "dropout",
-    "linear", "add", "sub", "mul", "truediv", "div", "neg", "pow", "exp", "log", "sqrt", "rsqrt", "square", "abs", "erf", "maximum",
-    "minimum", "max", "min", "clamp", "where", "gt", "ge", "lt", "le", "zeros_like", "ones_like", "sin", "cos", "mean", "var", "std",
-    "flatten", "float", "contiguous",
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "softsign",
+    "tanh", "hardtanh", "tanhshrink", "softshrink", "hardshrink", "threshold", "sigmoid", "hardsigmoid", "logsigmoid", "softmax",
+    "log_softmax", "softmin", "layer_norm", "rms_norm", "batch_norm", "group_norm", "dropout", "alpha_dropout", "linear", "add", "sub",
+    "subtract", "mul", "multiply", "div", "divide", "neg", "negative", "pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square",
+    "abs", "absolute", "sign", "erf", "maximum", "minimum", "max", "min", "clamp", "clamp_min", "clamp_max", "clip", "where",
+    "masked_fill", "gt", "ge", "lt", "le", "zeros_like", "ones_like", "sin", "cos", "sum", "mean", "var", "std", "flatten", "view",
+    "reshape", "size", "float", "contiguous",
 )  # fmt: skip
-MOST_STEPS, MOST_WEIGHTS, MOST_NUMBERS = 400, 1_000_000, 300_000
+#: What a function calls itself → its name above.
+OTHER_NAMES = {"truediv": "div", "_threshold": "threshold", "log_sigmoid": "logsigmoid", "special_expit": "sigmoid", "special_erf": "erf"}
+#: Those that tell of a tensor no more than its size.
+SIZES = ("size", ".shape")
+ELSE = "Build it from layers of torch.nn and activation functions."
+MOST_STEPS, MOST_WEIGHTS, MOST_NUMBERS, MOST_DIMENSIONS = 400, 1_000_000, 300_000, 8
+#: Numbers that all results of one pass hold together, and products of one step.
+MOST_KEPT, MOST_PRODUCTS = 8_000_000, 40_000_000
 #: How long one network may be computed with, from when it was built.
-MOST_SECONDS = 10.0
+MOST_SECONDS = 5.0
+DTYPES = ("float32", "float64", "int64", "bool")
 
 
 class NetworkError(CourseError):
     """What a submission gave back describes no network that can be built. The text is for the learner."""
+
+
+class Step(NamedTuple):
+    """One step of a network: `name` stands for its result, `target` for the layer or function; arguments are packed as they travelled.
+
+    `writes` tells whether it may change what it is given.
+    """
+
+    name: str
+    kind: str
+    target: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    writes: bool = False
+
+    def nodes(self) -> list[str]:
+        """The names of the results that it works on."""
+        return [name for part in (*self.args, *self.kwargs.values()) for name in _nodes(part)]
 
 
 class Rebuilt(nn.Module):
@@ -45,6 +75,13 @@ class Rebuilt(nn.Module):
     Parameters
     ----------
     description : what `autograder.student.network.describe` gives back, after its way through the wire
+
+    Attributes
+    ----------
+    steps : those that the output depends on, in order; the last one is the output
+    layers : every layer, once
+    fixed : names of the results that no number of the input changes: constants and sizes
+    seen : those results, as they were for the input of `rebuild`
 
     Raises
     ------
@@ -56,9 +93,11 @@ class Rebuilt(nn.Module):
         if isinstance(description, Mapping) and "problem" in description:
             raise NetworkError(str(description["problem"])[:500])
         try:
-            self.steps = [_step(*step) for step in description["steps"]]
             layers = {str(target): _layer(*layer) for target, layer in description["layers"].items()}
+            steps = [_step(layers, *step) for step in description["steps"]]
             self.values = {str(target): _tensor(value) for target, value in description["values"].items()}
+            self.steps = _needed(steps)
+            self.fixed = _fixed(self.steps)
         except NetworkError:
             raise
         except Exception:
@@ -66,7 +105,8 @@ class Rebuilt(nn.Module):
         if len(self.steps) > MOST_STEPS or sum(p.numel() for m in layers.values() for p in m.parameters()) > MOST_WEIGHTS:
             raise NetworkError(f"The network has more than {MOST_STEPS} steps or more than {MOST_WEIGHTS} weights.")
         self.end = time.monotonic() + MOST_SECONDS
-        self.at = {target: number for number, target in enumerate(layers)}
+        self.seen: dict[str, Any] = {}
+        self.by_target = layers
         self.layers = nn.ModuleList(layers.values())  # a name could hide a method
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -76,54 +116,148 @@ class Rebuilt(nn.Module):
         ------
         NetworkError : a step fails
         """
-        seen: dict[str, Any] = {}
-        if time.monotonic() > self.end:
-            raise NetworkError(f"What the network computes takes more than {MOST_SECONDS:g} seconds.")
-        for name, kind, target, args, kwargs in self.steps:
+        return self.carry_out(self.steps, x, {})[self.steps[-1].name]
+
+    def carry_out(self, steps: Iterable[Step], x: torch.Tensor, seen: dict[str, Any]) -> dict[str, Any]:
+        """Carry out some of the steps on the input `x` and on the results `seen` by name; theirs are added to `seen`, which is given back.
+
+        Raises
+        ------
+        NetworkError : a step fails
+        """
+        room = MOST_KEPT
+        for step in steps:
+            if time.monotonic() > self.end:
+                raise NetworkError(f"What the network computes takes more than {MOST_SECONDS:g} seconds.")
             try:
-                given = [_found(a, seen) for a in args]
-                named = {k: _found(v, seen) for k, v in kwargs.items()}
-                if kind == "output":
-                    return given[0]
-                seen[name] = self._do(kind, target, given, named, x)
+                given = [_found(a, seen) for a in step.args]
+                named = {k: _found(v, seen) for k, v in step.kwargs.items()}
+                found = seen[step.name] = self._do(step, given, named, x)
+                room -= found.numel() if isinstance(found, torch.Tensor) else 0
             except NetworkError:
                 raise
             except Exception as error:
-                raise NetworkError(f"The network fails at {target}: {type(error).__name__}: {str(error)[:200]}") from None
-        raise NetworkError("The network gives nothing back.")
+                raise NetworkError(f"The network fails at {step.target[:60]}: {type(error).__name__}: {str(error)[:200]}") from None
+            if room < 0:
+                raise NetworkError(f"The results of all steps of the network hold more than {MOST_KEPT} numbers together.")
+        return seen
 
-    def _do(self, kind: str, target: str, given: list[Any], named: dict[str, Any], x: torch.Tensor) -> Any:
-        if kind == "placeholder":
-            return x.clone()  # a layer may work in place
-        if kind == "get_attr":
-            return self.values[target]
-        layer = self.layers[self.at[target]] if kind == "call_module" else None
-        _bound(
-            [*given, *named.values(), *([layer.weight] if isinstance(layer, nn.Linear) else [])], target == "linear" or layer is not None
-        )
-        return layer(*given, **named) if layer is not None else _function(kind, target)(*given, **named)
+    def layer_of(self, step: Step) -> nn.Module | None:
+        """The layer that a step uses; None if it uses none."""
+        return self.by_target[step.target] if step.kind == "call_module" else None
+
+    def _do(self, step: Step, given: list[Any], named: dict[str, Any], x: torch.Tensor) -> Any:
+        if step.kind == "placeholder":
+            return given[0] if given else x.clone()  # a layer may work in place
+        if step.kind == "get_attr":
+            return self.values[step.target].clone()
+        if step.kind == "output":
+            return given[0]
+        layer = self.layer_of(step)
+        weights = [layer.weight] if isinstance(layer, nn.Linear) else []
+        _bound([*given, *named.values(), *weights], step.target == "linear" or layer is not None)
+        return layer(*given, **named) if layer is not None else _function(step.kind, step.target)(*given, **named)
 
 
-def rebuild(description: Any) -> Rebuilt:
-    """The network of a description, in training mode. See `Rebuilt`."""
-    return Rebuilt(description).train()
+def rebuild(description: Any, x: torch.Tensor) -> Rebuilt:
+    """The network of a description, in training mode. Seeds torch: what is drawn in it falls alike every time.
+
+    Parameters
+    ----------
+    description : what `describe(net, x)` gave back
+    x : the same input
+
+    Raises
+    ------
+    NetworkError : what `Rebuilt` refuses, and a network that gave something else for `x` when it was called
+    """
+    net = Rebuilt(description)
+    if isinstance(description.get("output"), str):
+        raise NetworkError(f"Called, the network gives back a {description['output'][:60]}, not a tensor.")
+    told = _tensor(description.get("output"))
+    torch.default_generator.manual_seed(SEED)
+    with torch.no_grad():
+        seen = net.carry_out(net.steps, x, {})
+    own = seen[net.steps[-1].name]
+    if not isinstance(own, torch.Tensor) or not _agree(told, own):
+        raise NetworkError("Called on the same input, your network gives something else than its layers do. Let forward do all of it.")
+    net.seen = {name: seen[name] for name in net.fixed}
+    return net
 
 
-def _step(name: Any, kind: Any, target: Any, args: Any, kwargs: Any) -> tuple[str, str, str, list[Any], dict[str, Any]]:
+def _agree(told: torch.Tensor, own: torch.Tensor) -> bool:
+    if told.shape != own.shape or not torch.equal(told.isfinite(), own.isfinite()):
+        return False
+    told, own = (t[own.isfinite()].double() for t in (told, own))
+    return not own.numel() or bool((told - own).abs().max() <= 1e-2 * own.abs().max())
+
+
+def _step(layers: Mapping[str, nn.Module], name: Any, kind: Any, target: Any, args: Any, kwargs: Any) -> Step:
     if kind not in ("placeholder", "get_attr", "call_module", "call_function", "call_method", "output"):
         raise NetworkError("The result is not the description of a network.")
     if kind in ("call_function", "call_method"):
         _function(kind, target)
-    return str(name), kind, str(target), list(args[1:]), dict(kwargs)
+    if "out" in kwargs:
+        raise NetworkError(f"The network uses out= in {str(target)[:60]}. {ELSE}")
+    step = Step(str(name), kind, str(target), list(args[1:]), dict(kwargs))
+    return step._replace(writes=_writes(step, layers))
+
+
+def _writes(step: Step, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether a step may change what it is given: `relu_`, `inplace=True`, running statistics in training."""
+    if step.kind == "call_module":
+        return bool(getattr(layers[step.target], "inplace", False))
+    told = [step.kwargs.get(name, ["is", None])[-1] for name in ("inplace", "training")]
+    return step.target.endswith("_") or any(told) or any(part[-1] is True for part in step.args)
+
+
+def _needed(steps: list[Step]) -> list[Step]:
+    """The steps up to the output, without those whose result nothing depends on."""
+    known: set[str] = set()
+    for step in steps:
+        if step.name in known or not known.issuperset(step.nodes()):
+            raise NetworkError("The result is not the description of a network.")
+        known.add(step.name)
+    end = next((i for i, step in enumerate(steps) if step.kind == "output"), None)
+    if end is None:
+        raise NetworkError("The network gives nothing back.")
+    kept, wanted = [], {steps[end].name}
+    for step in reversed(steps[: end + 1]):
+        if step.name in wanted or step.writes:
+            kept.append(step)
+            wanted.update(step.nodes())
+    return kept[::-1]
+
+
+def _fixed(steps: list[Step]) -> set[str]:
+    fixed: set[str] = set()
+    for step in steps:
+        is_input = step.kind == "placeholder" and not step.args
+        is_size = step.kind in ("call_function", "call_method") and step.target in SIZES
+        if is_size or (fixed.issuperset(step.nodes()) and not is_input):
+            fixed.add(step.name)
+    return fixed
 
 
 def _function(kind: str, name: str) -> Callable[..., Any]:
-    plain = {"truediv": "div"}.get(name.rstrip("_"), name.rstrip("_"))
+    if kind == "call_function" and name in SIGNS:
+        return SIGNS[name]
+    own = OTHER_NAMES.get(name, name)
     places = [torch.Tensor] if kind == "call_method" else [F, torch]
-    found = [getattr(place, plain) for place in places if plain in FUNCTIONS and hasattr(place, plain)]
+    found = [getattr(place, own) for place in places if own.rstrip("_") in FUNCTIONS and hasattr(place, own)]
     if not found:
-        raise NetworkError(f"The network uses {name[:60]}. Build it from layers of torch.nn, activation functions and sums.")
+        raise NetworkError(f"The network uses {name[:60]}. {ELSE}")
     return found[0]
+
+
+def _part(whole: Any, index: Any) -> Any:
+    if not isinstance(whole, tuple) or not isinstance(index, int):
+        raise NetworkError(f"The network takes parts of a tensor with [ ]. {ELSE}")
+    return whole[index]
+
+
+#: What is written without the name of a function.
+SIGNS: dict[str, Callable[..., Any]] = {".shape": lambda tensor: tensor.shape, "[ ]": _part}
 
 
 def _layer(kind: Any, attributes: Mapping[str, Any], state: Mapping[str, Any]) -> nn.Module:
@@ -134,32 +268,46 @@ def _layer(kind: Any, attributes: Mapping[str, Any], state: Mapping[str, Any]) -
     vars(layer).update({k: v for k, v in attributes.items() if not k.startswith("_") and not hasattr(layer, k)})
     for name in ("weight", "bias"):
         layer.register_parameter(name, nn.Parameter(_tensor(state[name])) if name in state else None)
-    for name in ("running_mean", "running_var", "num_batches_tracked"):
+    for name in ("running_mean", "running_var", "num_batches_tracked") if "Norm" in kind else ():
         layer.register_buffer(name, _tensor(state[name]) if name in state else None)
     return layer
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    if not isinstance(array, np.ndarray) or array.size > MOST_NUMBERS:
-        raise NetworkError(f"A tensor of the network is no tensor, or has more than {MOST_NUMBERS} numbers.")
+    if not isinstance(array, np.ndarray) or array.size > MOST_NUMBERS or array.dtype.name not in DTYPES:
+        raise NetworkError(f"A tensor of the network is none of {', '.join(DTYPES)}, or has more than {MOST_NUMBERS} numbers.")
     return torch.from_numpy(np.array(array))
 
 
-def _found(packed: Any, seen: Mapping[str, Any]) -> Any:
-    kind, *rest = packed
+def _nodes(packed: Any) -> list[str]:
+    kind = packed[0]
     if kind == "node":
-        return seen[rest[0]]
+        return [packed[1]]
+    return [name for part in packed[1:] for name in _nodes(part)] if kind in ("list", "tuple") else []
+
+
+def _found(packed: Any, seen: Mapping[str, Any]) -> Any:
+    kind = packed[0]
+    if kind == "node":
+        return seen[packed[1]]
     if kind in ("list", "tuple"):
-        return tuple(_found(part, seen) for part in rest)
-    return _tensor(rest[0]) if isinstance(rest[0], np.ndarray) else rest[0]
+        return tuple(_found(part, seen) for part in packed[1:])
+    return _tensor(packed[1]) if isinstance(packed[1], np.ndarray) else packed[1]
 
 
 def _bound(arguments: list[Any], is_linear: bool) -> None:
     """Refuse what would grow without bound: two thin tensors have a broad sum, and a row times a column is a square."""
     shapes = [a.shape for a in arguments if isinstance(a, torch.Tensor)]
-    if is_linear and len(shapes) > 1:
+    dimensions = max(map(len, shapes), default=0)
+    if len(shapes) == 1:
+        numbers = shapes[0].numel()
+    elif is_linear and shapes:
         numbers = math.prod(shapes[0][:-1]) * shapes[1][0]
+        if numbers * shapes[1][-1] > MOST_PRODUCTS:
+            raise NetworkError(f"A step of the network would take more than {MOST_PRODUCTS} products.")
     else:
-        numbers = math.prod(max(s[-i - 1] for s in shapes if len(s) > i) for i in range(max(map(len, shapes), default=0)))
-    if numbers > MOST_NUMBERS:
-        raise NetworkError(f"A step of the network would compute more than {MOST_NUMBERS} numbers.")
+        numbers = math.prod(max(s[-i - 1] for s in shapes if len(s) > i) for i in range(dimensions))
+    if numbers > MOST_NUMBERS or dimensions > MOST_DIMENSIONS:
+        raise NetworkError(
+            f"A step of the network would compute more than {MOST_NUMBERS} numbers, or in more than {MOST_DIMENSIONS} dimensions."
+        )

@@ -3,56 +3,148 @@
 Probes return it, so that the judge builds the same network (`autograder.networks`) and measures for itself.
 """
 
+import itertools
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
+#: With this seed a described network is called, here and where it is built again: dropout then falls alike.
+SEED = 0
 _PLAIN = (type(None), bool, int, float, str)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class _Problem(Exception):
+    """Why a network cannot be described, in a sentence for the learner."""
 
 
 class _Tracer(fx.Tracer):
     """Walks through containers and a learner's own modules; layers of torch are the leaves."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m).__module__.startswith("torch.nn") and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+        return _kind(m) is not None
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        try:
+            return super().path_of_module(mod)
+        except NameError:
+            raise _Problem(
+                f"The network uses a {type(mod).__name__} that is not registered in it: parameters() does not find it. "
+                "Keep layers in nn.ModuleList, not in a Python list."
+            ) from None
 
 
-def describe(net: Any) -> dict[str, Any]:
+def describe(net: Any, x: torch.Tensor) -> dict[str, Any]:
     """What `net` does to its input, as plain data.
 
     Parameters
     ----------
-    net : an `nn.Module` of layers of `torch.nn` and functions of torch, without branches on values
+    net : an `nn.Module` of layers of `torch.nn` and functions of torch, without branches on values; it is set to training mode
+    x : an input that it is called on, shape (N, …)
 
     Returns
     -------
-    {"steps": [[name, kind, target, args, kwargs]], "layers": {target: [class, attributes, state]}, "values": {target: tensor}},
-    or {"problem": one sentence} for what cannot be described
+    {"steps": [[name, kind, target, args, kwargs]], "layers": {target: [class, attributes, state]}, "values": {target: tensor},
+    "output": what the call gave, a tensor, or the name of another type}, or {"problem": one sentence} for what cannot be described
     """
-    if not isinstance(net, nn.Module):
-        return {"problem": f"The function should return an nn.Module; it returned a {type(net).__name__}."}
     try:
-        graph = _Tracer().trace(net)
-        steps = [[n.name, n.op, _target(n), _packed(n.args), _packed(n.kwargs)] for n in graph.nodes]
-        layers = {n.target: _layer(net.get_submodule(n.target)) for n in graph.nodes if n.op == "call_module"}
-        values = {n.target: operator.attrgetter(n.target)(net).detach() for n in graph.nodes if n.op == "get_attr"}
+        return _described(net, x)
+    except _Problem as problem:
+        return {"problem": str(problem)}
+    except fx.proxy.TraceError:
+        return {
+            "problem": "The network could not be followed from input to output: forward decides something by what it is given "
+            "(if, while, for, assert). Write it without branches on values."
+        }
     except Exception as error:
         return {"problem": f"The network could not be followed from input to output: {type(error).__name__}: {str(error)[:300]}"}
-    return {"steps": steps, "layers": layers, "values": values}
 
 
-def _target(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else node.target.__name__
+def _described(net: Any, x: torch.Tensor) -> dict[str, Any]:
+    if not isinstance(net, nn.Module):
+        raise _Problem(f"The function should return an nn.Module; it returned a {type(net).__name__}.")
+    net.train()
+    if any(map(is_lazy, itertools.chain(net.parameters(), net.buffers()))):
+        _called(net, x)  # gives lazy layers their weights
+    _refuse_detours(net)
+    graph = _Tracer().trace(net)
+    layers = {n.target: net.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"}
+    _refuse_shared_weights(layers)
+    return {
+        "steps": [_step(n) for n in graph.nodes],
+        "layers": {target: _layer(layer) for target, layer in layers.items()},
+        "values": {n.target: _copied(operator.attrgetter(n.target)(net)) for n in graph.nodes if n.op == "get_attr"},
+        "output": _called(net, x),
+    }
+
+
+def _called(net: nn.Module, x: torch.Tensor) -> torch.Tensor | str:
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(SEED)
+            output = net(x.clone())
+    except Exception as error:
+        raise _Problem(
+            f"Called on an input of shape {tuple(x.shape)}, the network fails: {type(error).__name__}: {str(error)[:300]}"
+        ) from None
+    return output if isinstance(output, torch.Tensor) else type(output).__name__
+
+
+def _refuse_detours(net: nn.Module) -> None:
+    """Refuse what a call does besides `forward`."""
+    for name, module in net.named_modules():
+        kind = type(module).__name__
+        if any(getattr(module, hooks) for hooks in _HOOKS):
+            raise _Problem(f"The {f'{kind} {name}'.strip()} has a hook. Leave hooks out: the layers say what is computed.")
+        if type(module).__call__ is not nn.Module.__call__:
+            raise _Problem(f"The class {kind} has a __call__ of its own. Write forward and leave calling it to nn.Module.")
+
+
+def _refuse_shared_weights(layers: Mapping[str, nn.Module]) -> None:
+    owners: dict[int, str] = {}
+    for target, layer in layers.items():
+        for parameter in layer.parameters():
+            owner = owners.setdefault(parameter.data_ptr(), target)
+            if owner != target and parameter.numel():
+                raise _Problem(f"The layers {owner} and {target} share one parameter. Give each layer weights of its own.")
+
+
+def _kind(module: nn.Module) -> type[nn.Module] | None:
+    """The layer of torch that `module` is: its class, or the one that its class has `forward` from. None for what is walked through."""
+    kind = next(c for c in type(module).__mro__ if c.__module__.startswith("torch.nn."))
+    is_layer = kind is not nn.Module and not issubclass(kind, _CONTAINERS) and type(module).forward is kind.forward
+    return kind if is_layer else None
 
 
 def _layer(layer: nn.Module) -> list[Any]:
-    attributes = {k: v for k, v in vars(layer).items() if not k.startswith("_") and k != "training"}
+    kind = _kind(layer)
+    if "forward" in vars(layer):
+        raise _Problem(f"The {type(layer).__name__} has a forward of its own. Write a module with that forward instead.")
+    attributes = {k: vars(layer)[k] for k in getattr(kind, "__constants__", ()) if k in vars(layer)}
     strange = [k for k, v in attributes.items() if not isinstance(v, (*_PLAIN, tuple))]
     if strange:
-        raise ValueError(f"the {type(layer).__name__} has a {strange[0]} of its own")
-    return [type(layer).__name__, attributes, {k: v.detach() for k, v in layer.state_dict().items()}]
+        raise _Problem(f"The {type(layer).__name__} has a {type(attributes[strange[0]]).__name__} for {strange[0]}.")
+    return [kind.__name__, attributes, {k: _copied(v) for k, v in layer.state_dict().items()}]
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().clone()  # a call moves running statistics
+
+
+def _step(node: fx.Node) -> list[Any]:
+    """One step, named as a learner writes it: `.shape`, `[ ]`, `relu`."""
+    if node.target is getattr:
+        return [node.name, node.op, f".{node.args[1]}", _packed(node.args[:1]), {}]
+    if node.target is operator.getitem:
+        target = "[ ]"
+    else:
+        target = node.target if isinstance(node.target, str) else node.target.__name__
+    return [node.name, node.op, target, _packed(node.args), _packed(node.kwargs)]
 
 
 def _packed(value: Any) -> Any:
@@ -66,4 +158,4 @@ def _packed(value: Any) -> Any:
         return ["is", value]
     if isinstance(value, torch.Tensor):
         return ["is", value.detach()]
-    raise ValueError(f"a {type(value).__name__} stands in it")
+    raise _Problem(f"A {type(value).__name__} stands in what the network computes. Build it from layers, activation functions and numbers.")

@@ -89,7 +89,7 @@ def _training() -> None:
             optimizer.step()
         schedule.step()
     model.load_state_dict(model.state_dict())
-    describe(model)
+    describe(model, torch.zeros(2, 3))
 
 
 def _checks() -> None:

@@ -833,13 +833,15 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 #
 # Repair `make_classifier(d_in, depth, width, n_classes)`. There are three faults: activation, initialization, output.
 #
-# - Keep the architecture: `depth` hidden `nn.Linear` layers of `width` units with a nonlinearity after *each*, the first and the last included, and one `nn.Linear` to `n_classes`. You may add
+# - Keep the architecture, a plain chain: `depth` hidden `nn.Linear` layers of `width` units, each with weights of its own and with a nonlinearity after *each*, the first and the last included, then one `nn.Linear`
+#   to `n_classes`. Each layer works on the result of the one before and on nothing earlier: no sums like `h + f(h)`. You may add
 #   normalization layers; they may stand in for a new initialization or activation if the conditions below hold. Normalization alone is no nonlinearity.
-# - The network returns what its last `nn.Linear` computes: logits.
+# - The network returns what its last `nn.Linear` computes: logits. These two points are looked at first, in each network that is measured.
 # - At the start, for `depth = 24` and `width = 128` and random inputs $(64, 20)$ in training mode: (a) the *spread* of the pre-activations, their standard deviation over the examples (root mean square over the units), is in the last hidden
 #   layer between 0.001 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
 # - With `depth = 3` and `width = 128`, Adam (rate 0.003) memorizes 32 random examples of 5 classes to a loss below 0.1 within 100 steps.
-# - Your network is taken apart and measured elsewhere. Build it from layers of `torch.nn`, as `nn.Sequential` or as a class of your own, with activation functions of torch and no branches on values.
+# - Your network is taken apart and measured elsewhere. Build it from layers of `torch.nn`, as `nn.Sequential` or as a class of your own, with activation functions of torch, no branches on values, no hooks and no `__call__` of your own:
+#   called, it gives what its layers give.
 #
 # <details><summary>Hint 1</summary>Which function has slope 1 where it is active, and which initialization belongs to it? What does F.cross_entropy expect?</details>
 #
@@ -878,6 +880,7 @@ out_ = net_(torch.randn(64, 20))
 assert not torch.allclose(out_.sum(dim=1), torch.ones(64)), "rows sum to 1: these are probabilities, not logits"
 F.cross_entropy(out_, torch.arange(64) % 5).backward()
 norms_ = [m.weight.grad.norm().item() for m in net_.modules() if isinstance(m, nn.Linear)]
+assert len(norms_) == 25, f"{len(norms_)} nn.Linear with weights of their own, not 24 hidden ones and the last"
 assert norms_[1] / norms_[-2] > 0.02, f"the gradient shrinks to {norms_[1] / norms_[-2]:.0e} on its way to the second layer"
 assert out_.std(dim=0).mean() > 1e-3, "the outputs are the same for all inputs: the signal is lost on the way"
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.authoring import arrays, call, describe, exercise, group, normal, rebuild, right, shaped, st, trap
+from autograder.authoring import Chain, arrays, call, describe, exercise, group, normal, rebuild, right, shaped, st, trap
 
 _erf = np.vectorize(math.erf, otypes=[float])
 
@@ -2261,68 +2261,41 @@ def _weights(linears):
     return "of another size"
 
 
-def _portrait(seen):
-    looks, hidden = _looks(seen[-1][1]), [m for m, _, _ in seen[1:-1]]
+def _portrait(chain, pairs):
+    looks, hidden = _looks(pairs[-1][0]), chain.linears[1:-1]
     if "between" in looks:
         return looks
     biased = any(m.bias is not None and m.bias.abs().mean() > 0.3 for m in hidden)
     return f"{looks}, and the hidden weights' variance is {_weights(hidden)}{', with large biases' if biased else ''}"
 
 
-def _run_once(net, x):
-    """Inputs and outputs of every nn.Linear in the order of their use, and the network's output."""
-    seen = []
-    hooks = [m.register_forward_hook(lambda m, i, o: seen.append((m, i[0].detach(), o))) for m in net.modules() if isinstance(m, nn.Linear)]
-    out = net(x)
+_ROWS = 8  # of the input on which a network is called before it is taken apart
+_NO_BEND = (nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.Dropout, nn.AlphaDropout)
+
+
+def _straight_after(net, chain):
+    """Numbers of the hidden layers with no nonlinearity between them and the next nn.Linear. Normalization and dropout are taken out."""
+    hooks = [m.register_forward_hook(lambda module, inputs, output: inputs[0]) for m in net.layers if isinstance(m, _NO_BEND)]
+    depth, width = len(chain.linears) - 1, chain.linears[0].out_features
+    z, step = torch.randn(2, depth, _ROWS, width, generator=torch.Generator().manual_seed(4))  # (depth, rows, width)
+    with torch.no_grad():
+        here, up, down = (torch.stack([_what_arrives(chain, k, part) for k, part in enumerate(v, 1)]) for v in (z, z + step, z - step))
     for hook in hooks:
         hook.remove()
-    return seen, out
+    straight = _rest(up + down - 2 * here, up - down) < 1e-3
+    for axis in (1, 2):
+        straight |= _rest_of_fit(z, here, axis) < 1e-3
+    return (straight.nonzero().flatten() + 1).tolist()
 
 
-_NORMS = tuple(getattr(nn, name) for name in ("BatchNorm1d", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm1d") if hasattr(nn, name))
-
-
-def _straight_after(net, x, widths):
-    """Numbers of the hidden layers with no nonlinearity between them and the next nn.Linear. Normalization alone is none: it is taken out."""
-    modules, arrived, given = list(net.modules()), [], {}
-
-    def before(module, inputs):
-        arrived.append(inputs[0].clone())
-
-    def after(module, inputs, output):
-        return given[len(arrived)].clone() if len(arrived) in given else output
-
-    linears = [m for m in modules if isinstance(m, nn.Linear)]
-    hooks = [m.register_forward_pre_hook(before) for m in linears] + [m.register_forward_hook(after) for m in linears]
-    hooks += [m.register_forward_hook(lambda module, inputs, output: inputs[0]) for m in modules if isinstance(m, _NORMS)]
-
-    def next_input(k, z):
-        """What arrives at layer k + 1 when the output of layer k is z."""
-        arrived.clear()
-        given.clear()
-        given[k] = z
-        with torch.no_grad():
-            net(x)
-        return arrived[k]
-
-    def unbent(k, z, step):
-        here, up, down = (next_input(k, v) for v in (z, z + step, z - step))
-        return (
-            _rest(up + down - 2 * here, up - down) < 1e-3
-            or here.shape == z.shape
-            and any(_rest_of_fit(z, here, axis) < 1e-3 for axis in (0, 1))
-        )
-
-    random = torch.Generator().manual_seed(4)
-    draws = [[torch.randn(len(x), width, generator=random) for _ in range(2)] for width in widths[:-1]]
-    found = [k for k, (z, step) in enumerate(draws, 1) if unbent(k, z, step)]
-    for hook in hooks:
-        hook.remove()
-    return found
+def _what_arrives(chain, k, z):
+    torch.default_generator.manual_seed(k)  # dropout falls alike
+    return chain.between(k, z)
 
 
 def _rest(part, whole):
-    return part.norm().item() / max(whole.norm().item(), 1e-30)
+    """The share that `part` is of `whole`, for each layer."""
+    return part.flatten(1).norm(dim=1) / whole.flatten(1).norm(dim=1).clamp(min=1e-30)
 
 
 def _rest_of_fit(z, h, axis):
@@ -2331,57 +2304,78 @@ def _rest_of_fit(z, h, axis):
     return _rest(h - z * (z * h).sum(axis, keepdim=True) / (z * z).sum(axis, keepdim=True), h)
 
 
-def _described(submission, seed, depth, width):
-    torch.manual_seed(seed)
-    return describe(submission.make_classifier(20, depth, width, 5))
-
-
 def _examples(seed, n=64):
     return torch.randn(n, 20, generator=torch.Generator().manual_seed(seed + 1000)), torch.arange(n) % 5
 
 
-def _accept_outputs(result, seed, depth, width):
-    net, (x, _) = rebuild(result), _examples(seed, 16)
-    seen, out = _run_once(net, x)
-    if [tuple(m.weight.shape) for m, _, _ in seen] != [(width, 20), *[(width, width)] * (depth - 1), (5, width)]:
-        return "The network should hold depth hidden nn.Linear layers of width units and one to n_classes."
-    if not torch.equal(out, seen[-1][2]):
-        probable = bool((out.sum(1) - 1).abs().max() < 1e-4)
-        return (
-            "The rows sum to 1: these are probabilities, not logits."
-            if probable
-            else "The output is not that of the last nn.Linear: something follows it."
-        )
-    straight = _straight_after(net.eval(), x, [o.shape[-1] for _, _, o in seen])
+def _described(submission, seed, depth, width):
+    torch.manual_seed(seed)
+    return describe(submission.make_classifier(20, depth, width, 5), _examples(seed, _ROWS)[0])
+
+
+def _as_asked(measure):
+    """An `accept` that measures a network of the architecture that was asked for, and says of any other what is not as asked."""
+
+    def accept(result, seed, depth, width):
+        net = rebuild(result, _examples(seed, _ROWS)[0])
+        chain = Chain(net)
+        return _what_differs(net, chain, depth, width) or measure(net, chain, seed)
+
+    return accept
+
+
+def _what_differs(net, chain, depth, width):
+    """What of the architecture is not as asked, as a sentence; None if all is."""
+    shapes, asked = [tuple(m.weight.shape) for m in chain.linears], [(width, 20), *[(width, width)] * (depth - 1), (5, width)]
+    if shapes != asked:
+        counted = "" if len(shapes) == len(asked) else f" Yours holds {len(shapes)} nn.Linear for depth = {depth}."
+        return f"The network should hold depth hidden nn.Linear layers of width units and one to n_classes.{counted}"
+    logits = torch.randn(_ROWS, 5, generator=torch.Generator().manual_seed(5))
+    out = chain.between(len(shapes), logits)
+    if chain.tail or not torch.equal(out, logits):
+        return _what_follows(out)
+    straight = _straight_after(net, chain)
     if len(straight) == depth:
         return "The network is affine: no nonlinearity is left between the layers."
-    return not straight or f"There is no nonlinearity after hidden layer {straight[0]}."
+    return f"There is no nonlinearity after hidden layer {straight[0]}." if straight else None
 
 
-def _accept_signal(result, seed, depth, width):
+def _what_follows(out):
+    if out.shape == (_ROWS, 5) and bool((out.sum(1) - 1).abs().max() < 1e-4):
+        return "The rows sum to 1: these are probabilities, not logits."
+    if out.shape == (_ROWS, 5) and bool(out.logsumexp(1).abs().max() < 1e-4):
+        return "The exponentials of each row sum to 1: these are log-probabilities, not logits."
+    return "The output is not that of the last nn.Linear: something follows it."
+
+
+def _outputs(net, chain, seed):
+    return True  # nothing is asked of them but that they are the last layer's
+
+
+def _signal(net, chain, seed):
     with torch.no_grad():
-        seen, _ = _run_once(rebuild(result), _examples(seed)[0])
-    ratio = _spread(seen[-2][2]) / max(_spread(seen[0][2]), 1e-30)
+        pairs = chain.follow(_examples(seed)[0])
+    ratio = _spread(pairs[-2][1]) / max(_spread(pairs[0][1]), 1e-30)
     if 0.001 < ratio < 50:
         return True
     what = "fades" if ratio <= 0.001 else "blows up"
-    return f"The signal {what}: the spread in the last hidden layer is {ratio:.1e} times that of the first. Hidden activations there are {_portrait(seen)}."
+    return f"The signal {what}: the spread in the last hidden layer is {ratio:.1e} times that of the first. Hidden activations there are {_portrait(chain, pairs)}."
 
 
-def _accept_gradient(result, seed, depth, width):
+def _gradient(net, chain, seed):
     x, y = _examples(seed)
-    seen, out = _run_once(rebuild(result), x)
-    F.cross_entropy(out, y).backward()
-    norms = [m.weight.grad.norm().item() for m, _, _ in seen]
+    pairs = chain.follow(x)
+    F.cross_entropy(pairs[-1][1], y).backward()
+    norms = [m.weight.grad.norm().item() for m in chain.linears]
     ratio = norms[1] / max(norms[-2], 1e-30)
     if 0.02 < ratio < 500:
         return True
     what = "vanishes" if ratio <= 0.02 else "blows up"
-    return f"The gradient {what}: in the second hidden layer it is {ratio:.1e} times that of the last. Hidden activations there are {_portrait(seen)}."
+    return f"The gradient {what}: in the second hidden layer it is {ratio:.1e} times that of the last. Hidden activations there are {_portrait(chain, pairs)}."
 
 
-def _accept_learned(result, seed, depth, width):
-    net, x = rebuild(result), _examples(seed, 32)[0]
+def _learned(net, chain, seed):
+    x = _examples(seed, 32)[0]
     y = torch.randint(5, (32,), generator=torch.Generator().manual_seed(seed))
     weights = [*net.parameters()]
     flat = torch.cat([w.detach().flatten() for w in weights])
@@ -2436,10 +2430,10 @@ class FixClassifier:
     reference = _mlp(nn.ReLU, _he)
 
     cases = {
-        "logits": group([call(0, 5, 12), call(1, 3, 32)], probe=_described, accept=_accept_outputs),
-        "signal": group([call(0, 24, 128)], probe=_described, accept=_accept_signal),
-        "gradient": group([call(1, 24, 128)], probe=_described, accept=_accept_gradient),
-        "learns": group([call(0, 3, 128)], probe=_described, accept=_accept_learned),
+        "logits": group([call(0, 5, 12), call(1, 3, 32)], probe=_described, accept=_as_asked(_outputs)),
+        "signal": group([call(0, 24, 128)], probe=_described, accept=_as_asked(_signal)),
+        "gradient": group([call(1, 24, 128)], probe=_described, accept=_as_asked(_gradient)),
+        "learns": group([call(0, 3, 128)], probe=_described, accept=_as_asked(_learned)),
     }
 
     sigmoids_left = trap(
@@ -2483,6 +2477,60 @@ class FixClassifier:
     _end = "Something follows the last nn.Linear. An activation there bounds or clips the logits and cuts their gradients: return what the last nn.Linear computes."
     relu_before_the_loss = trap(_end)(_mlp(nn.ReLU, _he, nn.ReLU))
     tanh_before_the_loss = trap(_end)(_mlp(nn.ReLU, _he, nn.Tanh))
+    clipped_logits = trap(_end)(_mlp(nn.ReLU, _he, lambda: nn.Hardtanh(-10, 10)))
+
+    @trap(
+        "One nn.Linear stands in several places, as after [layer] * n: one set of weights does the work of all, and every step of the optimizer moves it in all places at once. Make a new nn.Linear for each layer."
+    )
+    def one_layer_for_all(d_in, depth, width, n_classes):
+        first, hidden, last = nn.Linear(d_in, width), nn.Linear(width, width), nn.Linear(width, n_classes)
+        for layer in (first, hidden):
+            _he(layer.weight)
+        return nn.Sequential(first, nn.ReLU(), *[hidden, nn.ReLU()] * (depth - 1), last)
+
+    _count = "The number of layers is off: depth counts the hidden layers, the one that takes d_in among them. With the one to n_classes that makes depth + 1 nn.Linear."
+
+    @trap(_count)
+    def one_layer_too_many(d_in, depth, width, n_classes):
+        return _mlp(nn.ReLU, _he)(d_in, depth + 1, width, n_classes)
+
+    @trap(_count)
+    def one_layer_too_few(d_in, depth, width, n_classes):
+        return _mlp(nn.ReLU, _he)(d_in, depth - 1, width, n_classes)
+
+    @trap(
+        "Skip connections carry the signal around the layers and hide what is wrong inside them. Here the plain chain has to carry it: take the sums out and repair activation and initialization."
+    )
+    def skip_connections(d_in, depth, width, n_classes):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.last = nn.Linear(d_in, width), nn.Linear(width, n_classes)
+                self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+
+            def forward(self, x):
+                h = torch.relu(self.first(x))
+                for layer in self.hidden:
+                    h = h + torch.relu(layer(h))
+                return self.last(h)
+
+        return Net()
+
+    @trap(
+        "Layers in a Python list are invisible to PyTorch: net.parameters() does not hold them, so no optimizer ever trains them. Keep them in nn.ModuleList or nn.Sequential."
+    )
+    def layers_in_a_list(d_in, depth, width, n_classes):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = [*_mlp(nn.ReLU, _he)(d_in, depth, width, n_classes)]
+
+            def forward(self, x):
+                for layer in self.layers:
+                    x = layer(x)
+                return x
+
+        return Net()
 
     gelu_with_he = right("GELU with He")(_mlp(nn.GELU, _he))
     leaky_relu = right("Leaky ReLU with its own gain")(_mlp(lambda: nn.LeakyReLU(0.1), lambda w: nn.init.kaiming_uniform_(w, a=0.1)))
@@ -2496,6 +2544,17 @@ class FixClassifier:
         return nn.Sequential(*blocks, nn.Linear(width, n_classes))
 
     in_place_relu = right("ReLU in place")(_mlp(lambda: nn.ReLU(inplace=True), _he))
+
+    @right("a subclass of nn.Linear that draws its own weights, and one ReLU for all")
+    def with_own_linear(d_in, depth, width, n_classes):
+        class HeLinear(nn.Linear):
+            def reset_parameters(self):
+                _he(self.weight)
+                nn.init.zeros_(self.bias)
+
+        relu, sizes = nn.ReLU(), [d_in] + [width] * depth
+        hidden = [layer for a, b in zip(sizes, sizes[1:]) for layer in (HeLinear(a, b), relu)]
+        return nn.Sequential(*hidden, nn.Linear(width, n_classes))
 
     @right("BatchNorm before ReLU, as a class")
     def with_batch_norm(d_in, depth, width, n_classes):

@@ -1,6 +1,7 @@
-"""A described network is rebuilt as it was, and a made-up description harms nobody."""
+"""A described network is rebuilt as it was, its layers are found one behind the other, and a made-up description harms nobody."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.networks import NetworkError, rebuild
+from autograder.chain import Chain
+from autograder.networks import NetworkError, Rebuilt, rebuild
 from autograder.student.network import describe
 from autograder.student.wire import decode, encode
 
@@ -27,6 +29,15 @@ class Blocks(nn.Module):
         return self.head(F.leaky_relu(self.linears[2](x), 0.1) - x / 2)
 
 
+class OwnLinear(nn.Linear):
+    """A layer of torch in all but the drawing of its weights."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__(rows, columns)
+        self.init = nn.init.kaiming_normal_
+        self.init(self.weight)
+
+
 class ByHand(nn.Module):
     """Activations written out, as a learner may write them."""
 
@@ -41,8 +52,24 @@ class ByHand(nn.Module):
         return self.d(torch.where(x > 0, x, 0.1 * x).clamp(max=6))
 
 
-def travelled(net: nn.Module) -> nn.Module:
-    return rebuild(decode(encode(describe(net))))
+class InOtherWords(ByHand):
+    """The same by other functions, in place, and with sizes taken from the input."""
+
+    def forward(self, x: torch.Tensor, slope: float = 0.2) -> torch.Tensor:
+        n = x.size(0)
+        x = self.a(x.view(x.shape[0], -1))
+        x.relu_()
+        x = self.b(torch.clamp_min(x, 0.1).clip(max=2))
+        F.leaky_relu(x, slope, inplace=True)
+        x = self.c(x.masked_fill(x < 0, 0.0) + F.threshold(x, 0.0, 0.0))
+        return self.d(F.rrelu(F.dropout(x, 0.3), training=True)).view(n, -1)
+
+
+X0 = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+
+
+def travelled(net: nn.Module, x: torch.Tensor = X0) -> Rebuilt:
+    return rebuild(decode(encode(describe(net, x))), x)
 
 
 NETS = [
@@ -52,7 +79,10 @@ NETS = [
     Blocks(nn.BatchNorm1d(6)),
     Blocks(nn.LayerNorm(6, elementwise_affine=False)),
     Blocks(nn.Identity()),
+    nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(3)),
+    nn.Sequential(OwnLinear(6, 8), nn.Threshold(0.1, 0.0), nn.RReLU(), nn.Dropout(0.3), OwnLinear(8, 3)),
     ByHand(),
+    InOtherWords(),
 ]
 
 
@@ -62,18 +92,24 @@ def test_a_rebuilt_network_computes_and_learns_the_same(net: nn.Module) -> None:
     x, other = torch.randn(5, 6), travelled(net)
     for module in (net, other):
         module.zero_grad()
-        module.train()(x).square().sum().backward()
-    assert torch.equal(net(x), other(x))
-    assert torch.equal(net.eval()(x), other.eval()(x))
+        drawn_alike(module.train(), x).square().sum().backward()
+    assert torch.equal(drawn_alike(net, x), drawn_alike(other, x))
+    assert torch.equal(drawn_alike(net.eval(), x), drawn_alike(other.eval(), x))
     assert [p.grad.norm().item() for p in sorted(net.parameters(), key=lambda p: p.norm().item()) if p.dim() == 2] == [
         p.grad.norm().item() for p in sorted(other.parameters(), key=lambda p: p.norm().item()) if p.dim() == 2
     ]
-    assert [type(m) for m in other.modules() if isinstance(m, nn.Linear)] == [type(m) for m in net.modules() if isinstance(m, nn.Linear)]
+    sizes, own = ([m.weight.shape for m in n.modules() if isinstance(m, nn.Linear)] for n in (other, net))
+    assert sizes == own
+
+
+def drawn_alike(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(0)
+    return net(x)
 
 
 def test_the_input_stays_as_it_was() -> None:
     x = torch.tensor([[-1.0, 2.0]])
-    travelled(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 1)))(x)
+    travelled(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 1)), x)(x)
     assert x.tolist() == [[-1.0, 2.0]]
 
 
@@ -88,9 +124,37 @@ class Branches(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-class Borrows(nn.Module):
+class Applies(nn.Module):
+    """One function and nothing else."""
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__()
+        self.function = function
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cumsum(x, 1)
+        return self.function(x)
+
+
+class CalledOtherwise(nn.Sequential):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class CalledInSecret(nn.Sequential):
+    def _call_impl(self, x: torch.Tensor) -> torch.Tensor:
+        return super()._call_impl(x).softmax(1)
+
+
+def hooked(register: str) -> nn.Module:
+    net = nn.Sequential(nn.Linear(2, 2))
+    getattr(net[0], register)(lambda layer, *arguments: None)
+    return net
+
+
+def tied() -> nn.Module:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    return net
 
 
 @pytest.mark.parametrize(
@@ -98,15 +162,135 @@ class Borrows(nn.Module):
     [
         (3.0, "returned a float"),
         (replaced(forward=lambda x: x), "forward of its own"),
-        (Branches(), "could not be followed"),
+        (Branches(), r"could not be followed.*\(if, while"),
         (nn.Sequential(nn.LSTM(2, 2)), "holds a LSTM"),
-        (Borrows(), "uses cumsum"),
+        (Applies(lambda x: torch.cumsum(x, 1)), "uses cumsum"),
+        (Applies(lambda x: x.T), r"uses \.T"),
+        (Applies(lambda x: x[0]), r"with \[ \]"),
+        (Applies(lambda x: x[:, :1]), "A slice stands"),
+        (Applies(lambda x: torch.add(x, x, out=x)), "uses out= in add"),
+        (Applies(lambda x: (x, x)), "gives back a tuple"),
+        (Applies(lambda x: nn.Linear(2, 2)(x)), "a Linear that is not registered"),
+        (nn.Sequential(nn.Linear(3, 2)), r"input of shape \(3, 2\), the network fails"),
+        (CalledOtherwise(nn.Linear(2, 2)), "a __call__ of its own"),
+        (CalledInSecret(nn.Linear(2, 2)), "gives something else than its layers do"),
+        (hooked("register_forward_hook"), "The Linear 0 has a hook"),
+        (hooked("register_forward_pre_hook"), "has a hook"),
+        (hooked("register_full_backward_hook"), "has a hook"),
+        (tied(), "0 and 1 share one parameter"),
     ],
-    ids=["no network", "replaced forward", "branch on values", "unknown layer", "unknown function"],
 )
 def test_what_cannot_be_rebuilt_is_said_in_a_sentence(net: object, words: str) -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, -4.0], [0.5, 0.0]])
     with pytest.raises(NetworkError, match=words):
-        rebuild(decode(encode(describe(net))))
+        travelled(net, x)
+
+
+def test_a_forward_that_hangs_on_the_object_is_not_believed() -> None:
+    net = nn.Sequential(nn.Linear(6, 2))
+    net.forward = lambda x: torch.zeros(len(x), 2)
+    with pytest.raises(NetworkError, match="gives something else than its layers do"):
+        travelled(net)
+
+
+def described(**changes: object) -> dict:
+    return decode(encode(describe(nn.Sequential(nn.Linear(6, 2)), X0))) | changes
+
+
+@pytest.mark.parametrize("output", [None, 3, np.zeros((5, 3)), np.full((5, 2), np.nan), np.zeros((5, 2)), "tuple"])
+def test_another_output_than_the_layers_give_is_refused(output: object) -> None:
+    rebuild(described(), X0)
+    with pytest.raises(NetworkError):
+        rebuild(described(output=output), X0)
+
+
+class Plain(nn.Module):
+    """Three layers one behind the other, and something done after each."""
+
+    def __init__(self, *after: Callable) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.buffer, self.after, self.size = nn.Buffer(torch.zeros(4)), after, nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer, after in zip((self.a, self.b, self.c), self.after):
+            x = after(self, layer(x), x)
+        return x
+
+
+def relu(net: Plain, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(z)
+
+
+def nothing(net: Plain, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return z
+
+
+def unused(net: Plain, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    net.probabilities = torch.softmax(z, 1)
+    return z.view(x.shape[0], -1)
+
+
+def unused_in_place(net: Plain, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    F.hardtanh(z, inplace=1)
+    return z
+
+
+def test_a_chain_tells_what_stands_between_its_layers() -> None:
+    net = Plain(relu, lambda net, z, x: z.add_(net.buffer).relu_(), unused)
+    chain = Chain(travelled(net))
+    z = torch.randn(5, 4)
+    assert [m.weight.shape for m in chain.linears] == [(4, 6), (4, 4), (2, 4)]
+    assert torch.equal(chain.linears[1].weight, net.b.weight)
+    assert torch.equal(chain.between(1, z), z.relu())
+    assert torch.equal(chain.between(2, z), z.relu())
+    assert torch.equal(chain.between(3, z[:, :2]), z[:, :2])
+    assert chain.tail == []
+
+
+def test_a_chain_is_followed_from_layer_to_layer() -> None:
+    net = Plain(relu, lambda net, z, x: z.relu_(), nothing)
+    x = torch.randn(7, 6)
+    first, second, third = Chain(travelled(net)).follow(x)
+    assert torch.equal(first[0], x)
+    assert torch.equal(second[1], net.b(net.a(x).relu())), "as it was, before anything changed it in place"
+    assert torch.equal(third[0], second[1].relu())
+    assert torch.equal(third[1], net(x))
+
+
+@pytest.mark.parametrize(
+    ("last", "tail"),
+    [
+        (nothing, []),
+        (relu, ["relu"]),
+        (lambda net, z, x: net.size(z), ["ReLU"]),
+        (unused, []),
+        (unused_in_place, ["hardtanh"]),
+        (lambda net, z, x: z.clamp_(-1, 1).flatten(1), ["clamp_"]),
+    ],
+)
+def test_what_follows_the_last_layer_is_told(last: Callable, tail: list[str]) -> None:
+    assert Chain(travelled(Plain(relu, relu, last))).tail == tail
+
+
+@pytest.mark.parametrize(
+    ("between", "words"),
+    [
+        (lambda net, z, x: x + torch.relu(z), r"joins results of different layers \(add\)"),
+        (lambda net, z, x: torch.relu(z) * x.mean(), r"different layers \(mul\)"),
+        (lambda net, z, x: net.b(torch.relu(z)), "same nn.Linear is used 2 times"),
+        (lambda net, z, x: net.b(x).sigmoid() * z, "side by side"),
+        (lambda net, z, x: F.linear(z, net.b.weight), "calls F.linear"),
+        (lambda net, z, x: net.buffer.add_(z.mean(0)) + z, "changes a constant in place"),
+    ],
+)
+def test_what_is_no_chain_is_said_in_a_sentence(between: Callable, words: str) -> None:
+    with pytest.raises(NetworkError, match=words), torch.no_grad():
+        Chain(travelled(Plain(relu, between, nothing)))
+
+
+def test_a_network_without_layers_is_a_chain_of_none() -> None:
+    assert Chain(travelled(nn.Sequential(nn.ReLU()))).linears == []
 
 
 X = ["x", "placeholder", "x", ["tuple"], {}]
@@ -120,6 +304,7 @@ def linear(rows: int, columns: int, **attributes: object) -> list:
     return ["Linear", attributes, {"weight": np.zeros((rows, columns), np.float32)}]
 
 
+END = ["end", "output", "output", ["tuple", ["node", "y"]], {}]
 BROAD = ["y", "call_function", "add", ["tuple", ["node", "a"], ["node", "b"]], {}]
 LIES = {
     "no dictionary": 7,
@@ -133,6 +318,17 @@ LIES = {
         ["y", "call_module", "y", ["tuple", ["node", "x"]], {}], layers={"y": ["GELU", {"_buffers": 3}, {}]}
     ),
     "a node that is not there": made_up(["y", "call_method", "relu", ["tuple", ["node", "nobody"]], {}]),
+    "a node before its time": made_up(
+        ["y", "call_method", "relu", ["tuple", ["node", "z"]], {}], ["z", "call_method", "relu", ["tuple", ["node", "x"]], {}], END
+    ),
+    "two of one name": made_up(["x", "call_method", "relu", ["tuple", ["node", "x"]], {}], END),
+    "a layer that is not there": made_up(["y", "call_module", "y", ["tuple", ["node", "x"]], {}], END),
+    "the parts of a tensor": made_up(["y", "call_function", "[ ]", ["tuple", ["node", "x"], ["is", 0]], {}], END),
+    "a million dimensions": made_up(
+        ["y", "call_method", "reshape", ["tuple", ["node", "x"], ["tuple", *[["is", 1]] * 40, ["is", -1]]], {}],
+        ["z", "call_method", "relu", ["tuple", ["node", "y"]], {}],
+        ["end", "output", "output", ["tuple", ["node", "z"]], {}],
+    ),
     "no output": made_up(),
     "too many steps": made_up(*[[f"n{i}", "call_method", "relu", ["tuple", ["node", "x"]], {}] for i in range(1000)]),
     "too large a layer": made_up(layers={"y": linear(1, 2_000_000)}),
@@ -155,7 +351,7 @@ LIES = {
 def test_a_made_up_description_ends_in_a_sentence(lie: object) -> None:
     started = time.monotonic()
     with pytest.raises(NetworkError):
-        rebuild(decode(encode(lie)))(torch.zeros(2, 3))
+        Rebuilt(decode(encode(lie)))(torch.zeros(2, 3))
     assert time.monotonic() - started < 2
 
 
@@ -164,11 +360,11 @@ def test_a_replaced_forward_does_not_travel() -> None:
         ["y", "call_module", "y", ["tuple", ["node", "x"]], {}], layers={"y": linear(4, 3, forward="x", training=False, _parameters=3)}
     )
     lie["steps"].append(["output", "output", "output", ["tuple", ["node", "y"]], {}])
-    assert rebuild(lie)(torch.ones(2, 3)).shape == (2, 4)
+    assert Rebuilt(lie)(torch.ones(2, 3)).shape == (2, 4)
 
 
 def test_a_network_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = travelled(nn.Sequential(nn.Linear(2, 2)))
+    net = travelled(nn.Sequential(nn.Linear(6, 2)))
     net.end = 0.0
     with pytest.raises(NetworkError, match="seconds"):
-        net(torch.zeros(1, 2))
+        net(torch.zeros(1, 6))

@@ -9,8 +9,8 @@ def make_classifier(d_in, depth, width, n_classes):
 
 true = network.describe
 
-def forged(net):
-    told = true(net)
+def forged(net, x):
+    told = true(net, x)
     weights = lambda a, b: {"weight": np.zeros((a, b), np.float32), "bias": np.zeros(a, np.float32)}
     sizes = [(128, 20), *[(128, 128)] * 23, (5, 128)]
     evil = {"forward": "torch.relu", "__class__": "nn.ReLU", "_forward_hooks": [1], "_parameters": {}, "training": True}
