@@ -836,7 +836,7 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 # - Keep the architecture, a plain chain: `depth` hidden `nn.Linear` layers of `width` units, each with weights of its own and with a nonlinearity after *each*, the first and the last included, then one `nn.Linear`
 #   to `n_classes`. Each layer works on the result of the one before and on nothing earlier: no sums like `h + f(h)`. You may add
 #   normalization layers; they may stand in for a new initialization or activation if the conditions below hold. Normalization alone is no nonlinearity.
-# - The network returns what its last `nn.Linear` computes: logits. These two points are looked at first, in each network that is measured.
+# - The network returns what its last `nn.Linear` computes: logits. The lamps `logits` and `gradient` are about these two points too, at any depth; `signal` and `learns` want the right layers, most of them with a nonlinearity.
 # - At the start, for `depth = 24` and `width = 128` and random inputs $(64, 20)$ in training mode: (a) the *spread* of the pre-activations, their standard deviation over the examples (root mean square over the units), is in the last hidden
 #   layer between 0.001 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
 # - With `depth = 3` and `width = 128`, Adam (rate 0.003) memorizes 32 random examples of 5 classes to a loss below 0.1 within 100 steps.
