@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autograder.plaintext import clean
+from autograder.student.plaintext import clean
 
 #: How many characters of one text, and how many lines or notes, a learner is told.
 _MOST_TEXT, _MOST_LINES = 4000, 20

@@ -1,6 +1,7 @@
 """Grade many submissions: find what is to be done, let workers judge, write every result whole."""
 
 import fcntl
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,12 @@ from autograder.grading.files import write_whole
 from autograder.grading.gradebook import Writer
 from autograder.grading.jobs import Entry, find_entries
 from autograder.grading.judging import Graded, GradedCell
+from autograder.grading.names import unfit
 from autograder.grading.pool import MakeExecutor, process_pool, run_jobs, sharing
 from autograder.grading.register import open_gradebook, register
 from autograder.grading.settings import Settings, writable
 from autograder.grading.shared import FORKS, Zygotes, cores
+from autograder.grading.telling import one_line
 from autograder.grading.worker import Job, blueprint_of, grade_job, warm
 from autograder.verdict import Verdict
 
@@ -81,7 +84,7 @@ def grade_course(
         writable(settings.folder(step).resolve())
     with _alone(settings):
         blueprints = [blueprint_of(settings.root, c.name) for c in chosen]
-        batch = Batch([e for b in blueprints for e in find_entries(settings, b, options.students)])
+        batch = _found(settings, [e for b in blueprints for e in find_entries(settings, b, options.students)])
         own = None if options.zygotes else _zygotes(settings, batch, options)
         try:
             todo = _to_be_done(settings, blueprints, batch, options)
@@ -92,6 +95,17 @@ def grade_course(
             if own:
                 own.close()
     return batch
+
+
+def _found(settings: Settings, entries: Sequence[Entry]) -> Batch:
+    """A run for those whose names can be ids; who is left out is told."""
+    why = {e.student: unfit(e.student) for e in entries}
+    closed = [f.name for f in settings.folder("submitted").resolve().glob("*") if f.is_dir() and not os.access(f, os.X_OK)]
+    warnings = [
+        f"submitted/{one_line(name, 60)} is skipped: a name that {reason} is no student's id." for name, reason in why.items() if reason
+    ]
+    warnings += [f"submitted/{name} is skipped: it cannot be opened (check its permissions)." for name in sorted(closed)]
+    return Batch([e for e in entries if not why[e.student]], warnings)
 
 
 def _zygotes(settings: Settings, batch: Batch, options: Options) -> Zygotes | None:
@@ -164,9 +178,18 @@ def _workers(options: Options, jobs: int) -> int:
 
 
 def _finish(writer: Writer, entry: Entry, result: Graded | BaseException, batch: Batch) -> None:
-    """Grades first, then the page, the record last: a run that is killed in between does this submission again."""
+    """Keep what became of a submission; where that cannot be written, the others go on."""
     if isinstance(result, CourseError):
         raise result
+    try:
+        _keep(writer, entry, result, batch)
+    except (CourseError, OSError, UnicodeError) as error:
+        entry.state, entry.why = "failed", str(error)
+        batch.warnings.append(f"{entry.student}, {entry.chapter.name}: {error}")
+
+
+def _keep(writer: Writer, entry: Entry, result: Graded | BaseException, batch: Batch) -> None:
+    """Grades first, then the page, the record last: a run that is killed in between does this submission again."""
     graded = lost(entry, result) if isinstance(result, BaseException) else result
     timestamp, strange = entry.handed_in
     record = writer.record(entry.chapter.name, entry.chapter.slug, entry.student, graded, timestamp)

@@ -1,48 +1,67 @@
-"""Take over what a learning platform hands out, a folder or a zip, into `submitted/`. Nothing in it is believed or unpacked blindly."""
+"""Take over what a learning platform hands out, a folder or a zip, into `submitted/`. A bad upload costs its student only."""
 
 import re
-import stat
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 
 from autograder.chapter import Chapter
+from autograder.course import chapters as all_chapters
 from autograder.errors import CourseError, NotebookError
 from autograder.grading.blueprint import Blueprint
 from autograder.grading.files import write_whole
+from autograder.grading.names import Claim, Trail, claims, fold, holds_handouts, marked, rivals, slug_of, stem
 from autograder.grading.settings import Settings, writable
-from autograder.grading.submission import MAX_BYTES, grade_id, parse, read_bytes
+from autograder.grading.telling import one_line
+from autograder.grading.uploads import MAX_STUDENT, MAX_TOTAL, Budget, Upload, contents, inside
 
-MAX_ENTRIES = 20_000
-#: Bytes that all notebooks of one zip may have together.
-MAX_TOTAL = 4 << 30
-_MAX_DEPTH = 2  # zips within a zip
+_MOST_TOLD = 5  # sentences about one student's uploads
+_GRADE_ID = re.compile(rb'"grade_id"\s*:\s*"([\w-]{1,200})"')
 
-_MOODLE = re.compile(r"(?P<who>.+)_\d+_assignsubmission_file_?$")
-_CANVAS = re.compile(r"(?P<who>[^_]+)_(?:LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)$")
-_ATTEMPT = re.compile(r"(?:.*?_)?(?P<who>[^_]+)_attempt_[\d-]+_(?P<file>.+)$")
-_SAFE = re.compile(r"[\w.@+ ,'-]{1,120}", re.UNICODE)
-
-
-@dataclass(frozen=True)
-class Found:
-    """One notebook in what was handed out; `read` gives its bytes. `box` is the zip that it was uploaded in, if any."""
-
-    path: PurePosixPath
-    read: Callable[[], bytes]
-    box: PurePosixPath | None = None
+Named = tuple[Upload, Claim]
 
 
 @dataclass
 class Collected:
-    """What was taken over. `refused` has a sentence for each entry that was not."""
+    """What was taken over. `refused` has a sentence for each upload that was not, `notes` what else an instructor should know."""
 
     new: int = 0
     changed: int = 0
     same: int = 0
     refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where uploads are taken to."""
+
+    settings: Settings
+    chapters: Sequence[Chapter]
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Names that are no student's."""
+        known = [*all_chapters(self.settings.root).values(), *self.chapters]
+        return {name for c in known for name in (c.name, c.slug)}
+
+    @cached_property
+    def solutions(self) -> dict[str, set[str]]:
+        """Chapter → ids of its solution cells."""
+        return {c.name: _solutions(self.settings.root, c) for c in self.chapters}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The notebook that counts."""
+
+    chapter: Chapter
+    claim: Claim
+    upload: Upload
+    data: bytes
 
 
 def collect(settings: Settings, chapters: Sequence[Chapter], origin: Path) -> Collected:
@@ -53,63 +72,174 @@ def collect(settings: Settings, chapters: Sequence[Chapter], origin: Path) -> Co
     CourseError : there is no notebook in it at all
     """
     writable(settings.folder("submitted").resolve())
-    collected, taken = Collected(), {}
-    for found in _notebooks(origin, collected.refused):
-        try:
-            _take(settings, chapters, found, collected, taken)
-        except (NotebookError, CourseError) as error:
-            collected.refused.append(f"{found.path}: {error}")
-    if not taken:
+    course, collected, budget = Course(settings, chapters), Collected(), Budget(MAX_TOTAL)
+    with ExitStack() as stack:
+        told: list[str] = []
+        uploads = _without_exports(contents(origin, stack, told), course.names, stack, told)
+        claimed = claims([u.parts for u in uploads], course.names)
+        collected.refused += [*_few(told), *_nobodys(uploads, claimed)]
+        collected.notes += _numbered(settings, claimed.values())
+        for theirs in _by_student(uploads, claimed):
+            told = []
+            _take(course, theirs, budget, collected, told)
+            collected.refused += _few(told)
+    if not collected.new + collected.changed + collected.same:
         reasons = "\n".join(collected.refused[:20])
         raise CourseError(f"No notebook could be taken from {origin}.\n{reasons}".rstrip())
     return collected
 
 
-def _take(settings: Settings, chapters: Sequence[Chapter], found: Found, collected: Collected, taken: dict[Path, PurePosixPath]) -> None:
-    data = found.read()
-    chapter = chapter_of(settings.root, chapters, found.path, data)
-    student = _uploader(found, chapters)
+def _without_exports(uploads: list[Upload], names: set[str], stack: ExitStack, told: list[str]) -> list[Upload]:
+    """The uploads, but in the place of a zip that is no student's, a platform's export as it was saved, what lies in it."""
+    outermost = [u for u in uploads if len(u.parts) == 1]
+    if not outermost or not all(u.is_zip and not marked(u.parts) for u in outermost):
+        return uploads
+    listed = {u: _listed(u) for u in outermost}
+    around = [parts for u in uploads for parts in listed.get(u, [u.parts])]
+    if not around or not holds_handouts(around, names):
+        return uploads
+    return [inner for u in uploads for inner in (_unzipped(u, Budget(MAX_STUDENT), stack, told) if u in listed else [u])]
+
+
+def _listed(upload: Upload) -> list[Trail]:
+    with ExitStack() as stack:
+        return [u.parts for u in _unzipped(upload, Budget(MAX_STUDENT), stack, [])]
+
+
+def _unzipped(upload: Upload, budget: Budget, stack: ExitStack, told: list[str]) -> list[Upload]:
+    """What lies in a zip; if that is nothing, there is a sentence why."""
+    before = len(told)
+    try:
+        found = inside(upload, budget, stack, told)
+    except NotebookError as error:
+        told.append(_line(upload, error))
+        return []
+    if not found and len(told) == before:
+        told.append(_line(upload, "there is no notebook in it."))
+    return found
+
+
+def _nobodys(uploads: Sequence[Upload], claimed: Mapping[Trail, Claim]) -> list[str]:
+    """A line for each reason and name of those whose uploads are not taken."""
+    first: dict[tuple[str, str], Upload] = {}
+    for upload in uploads:
+        claim = claimed[upload.parts]
+        first.setdefault((claim.problem, claim.student or claim.source), upload)
+    return [_line(upload, problem) for (problem, _), upload in first.items() if problem]
+
+
+def _numbered(settings: Settings, found: Iterable[Claim]) -> list[str]:
+    """Who was told apart by a number."""
+    groups: dict[str, set[str]] = {}
+    for claim in found:
+        if claim.namesake and not claim.problem:
+            groups.setdefault(claim.namesake, set()).add(claim.student)
+    notes = []
+    for name, ids in groups.items():
+        before = settings.folder("submitted", name)
+        old = f" {before} is from before: see whose it is." if before.exists() else ""
+        notes.append(one_line(f"{len(ids)} students are called {name!r}; they were taken as {', '.join(sorted(ids))}.{old}"))
+    return notes
+
+
+def _by_student(uploads: Sequence[Upload], claimed: Mapping[Trail, Claim]) -> Iterable[list[Named]]:
+    found: dict[str, list[Named]] = {}
+    for upload in uploads:
+        claim = claimed[upload.parts]
+        if not claim.problem:
+            found.setdefault(fold(claim.student), []).append((upload, claim))
+    return found.values()
+
+
+def _take(course: Course, uploads: Sequence[Named], everybody: Budget, collected: Collected, told: list[str]) -> None:
+    """Take over what one student handed in: a notebook for each chapter."""
+    budget = Budget(MAX_STUDENT, everybody)
+    with ExitStack() as stack:
+        notebooks = [(n, claim) for upload, claim in uploads for n in _notebooks(upload, budget, stack, told)]
+        for one, *others in _chosen(course, _in_order(course, notebooks), budget, told):
+            try:
+                if others:
+                    raise NotebookError(rivals(one.claim.student, {c.claim.source for c in (one, *others)}))
+                _place(course.settings, one, collected)
+            except (CourseError, OSError, RuntimeError) as error:
+                told.append(_line(one.upload, error))
+
+
+def _notebooks(upload: Upload, budget: Budget, stack: ExitStack, told: list[str]) -> Iterator[Upload]:
+    """An upload, or the notebooks in it."""
+    if upload.is_zip:
+        for inner in _unzipped(upload, budget, stack, told):
+            yield from _notebooks(inner, budget, stack, told)
+    else:
+        yield upload
+
+
+def _in_order(course: Course, notebooks: Sequence[Named]) -> list[Named]:
+    """The last attempt first; then those that have a chapter's very name, and those that lie further out."""
+    slugs = {c.slug for c in course.chapters}
+
+    def rank(named: Named) -> tuple[int, int, Trail]:
+        parts = named[0].parts
+        own = stem(parts[-1]).casefold()
+        return (0 if own in slugs else 1 if own.rpartition("_")[2] in slugs else 2), len(parts), parts
+
+    return sorted(sorted(notebooks, key=rank), key=lambda named: named[1].when, reverse=True)
+
+
+def _chosen(course: Course, notebooks: Sequence[Named], budget: Budget, told: list[str]) -> Iterable[list[Chosen]]:
+    """The notebooks that count: for each chapter one, or one of each of those who claim to be the student."""
+    found: dict[tuple[str, str], Chosen] = {}
+    only = course.chapters[0] if len(course.chapters) == 1 else None
+    for upload, claim in notebooks:
+        try:
+            first = found.get((only.name, claim.source)) if only else None
+            if first is None:
+                data = budget.read(upload)
+                chapter = only or chapter_of(course, upload.parts, data)
+                first = found.setdefault((chapter.name, claim.source), Chosen(chapter, claim, upload, data))
+            if first.upload is not upload:
+                raise NotebookError(f"a second notebook of {claim.student} for {first.chapter.name}; {first.upload.path} was taken.")
+        except NotebookError as error:
+            told.append(_line(upload, error))
+    by_chapter: dict[str, list[Chosen]] = {}
+    for (name, _), chosen in found.items():
+        by_chapter.setdefault(name, []).append(chosen)
+    return by_chapter.values()
+
+
+def _place(settings: Settings, chosen: Chosen, collected: Collected) -> None:
+    student, chapter, data = chosen.claim.student, chosen.chapter, chosen.data
     target = settings.folder("submitted", student, chapter.name).resolve() / f"{chapter.slug}.ipynb"
     if not target.is_relative_to(settings.folder("submitted").resolve()):
         raise CourseError("its name leads out of the folder of submissions.")
-    if target in taken:
-        raise CourseError(f"a second notebook of {student} for {chapter.name}; {taken[target]} was taken.")
-    taken[target] = found.path
-    _place(target, data, collected)
-
-
-def _place(target: Path, data: bytes, collected: Collected) -> None:
     if target.is_symlink() or target.parent.is_symlink():
         raise CourseError(f"{target} is a link; remove it.")
     if not target.exists():
+        write_whole(target, data)
         collected.new += 1
     elif target.read_bytes() == data:
         collected.same += 1
-        return
     else:
         when = datetime.fromtimestamp(target.stat().st_mtime, UTC)
         target.replace(target.with_name(f"{target.stem}.{when:%Y%m%d-%H%M%S-%f}.old"))
+        write_whole(target, data)
         collected.changed += 1
-    write_whole(target, data)
 
 
-def chapter_of(root: Path, chapters: Sequence[Chapter], path: PurePosixPath, data: bytes) -> Chapter:
-    """The chapter that a notebook belongs to: by its solution cells, else by a folder or file name, else the only one.
+def chapter_of(course: Course, parts: Trail, data: bytes) -> Chapter:
+    """The chapter that a notebook belongs to: by its solution cells, else by a folder or file name.
 
     Raises
     ------
-    NotebookError : it belongs to none of `chapters`
+    NotebookError : it belongs to none of the course
     """
-    try:
-        ids = {grade_id(cell) for cell in parse(data, path.name)}
-    except NotebookError:
-        ids = set()  # a damaged notebook is taken over: its student gets to know
-    best = max(chapters, key=lambda c: len(ids & _solutions(root, c)))
-    if ids & _solutions(root, best):
+    ids = {id.decode() for id in _GRADE_ID.findall(data)}  # of a damaged notebook too: its student gets to know
+    best = max(course.chapters, key=lambda c: len(ids & course.solutions[c.name]))
+    if ids & course.solutions[best.name]:
         return best
-    named = [c for c in chapters if {c.name, c.slug} & {*path.parts, _slug(path.name)}]
-    if named or len(chapters) == 1:
-        return (named or list(chapters))[0]
+    for chapter in course.chapters:
+        if {chapter.name, chapter.slug} & {*map(stem, parts), slug_of(parts[-1])}:
+            return chapter
     raise NotebookError("it has the cells of no chapter, and its name names none.")
 
 
@@ -120,132 +250,11 @@ def _solutions(root: Path, chapter: Chapter) -> set[str]:
         return set()
 
 
-def _slug(name: str) -> str:
-    """The notebook's own name in what a platform or a browser made of it: `…_activations-1.ipynb` is `activations`."""
-    stem = PurePosixPath(name).stem.rpartition("_")[2]
-    return re.sub(r"(?:-Copy\d+|-\d+| ?\(\d+\))+$", "", stem)
+def _line(upload: Upload, reason: object) -> str:
+    return one_line(f"{upload.path}: {getattr(reason, 'strerror', None) or reason}")
 
 
-def student_of(path: PurePosixPath, chapters: Sequence[Chapter]) -> str:
-    """Whose notebook it is, by the names that platforms give.
-
-    Canvas `lastfirst_12345_67890_activations.ipynb` (the number is the user), Moodle `Name_12345_assignsubmission_file_/activations.ipynb`,
-    nbgrader `ID/CHAPTER/activations.ipynb` and `ps1_ID_attempt_2026-01-30-15-00-00_activations.ipynb`, and `ID.ipynb` or `ID/….ipynb`.
-
-    Raises
-    ------
-    NotebookError : the name names nobody
-    """
-    stem, names = path.stem, {n for c in chapters for n in (c.name, c.slug)}
-    folders = [p for p in path.parts[:-1] if p not in names]
-    moodle = next((m["who"] for p in folders if (m := _MOODLE.fullmatch(p))), None)
-    attempt, canvas = _ATTEMPT.fullmatch(stem), _CANVAS.fullmatch(stem)
-    if moodle or attempt or canvas:
-        who = moodle or (attempt["who"] if attempt else f"{canvas['who']}_{canvas['id']}")  # type: ignore[index]
-    elif _slug(path.name) in names:
-        who = folders[-1] if folders else ""
-    else:
-        who = folders[-1] if folders and path.parts[-2] in names else stem
-    if not _SAFE.fullmatch(who) or who.startswith(".") or not who.strip(" ."):
-        raise NotebookError("its name does not say whose it is." if not who else f"{who[:60]!r} cannot be a student's id.")
-    return who.strip()
-
-
-def _uploader(found: Found, chapters: Sequence[Chapter]) -> str:
-    """Whose a notebook is. Names within an uploaded zip are its uploader's choice: the platform's name of the zip comes first."""
-    if found.box is None:
-        return student_of(found.path, chapters)
-    named = found.box.with_suffix(".ipynb")
-    if _CANVAS.fullmatch(named.stem) or _ATTEMPT.fullmatch(named.stem) or any(map(_MOODLE.fullmatch, named.parts)):
-        return student_of(named, chapters)
-    folder = named.parent
-    return student_of(folder / f"{chapters[0].slug}.ipynb" if folder.name else found.path, chapters)
-
-
-def _notebooks(origin: Path, refused: list[str]) -> Iterator[Found]:
-    if origin.is_dir():
-        yield from _in_folder(origin, refused)
-    elif zipfile.is_zipfile(origin):
-        with zipfile.ZipFile(origin) as archive:
-            yield from _in_zip(archive, PurePosixPath(), refused)
-    else:
-        raise CourseError(f"{origin} is neither a folder nor a zip file.")
-
-
-def _in_folder(origin: Path, refused: list[str]) -> Iterator[Found]:
-    for path in sorted(origin.rglob("*")):
-        name = PurePosixPath(path.relative_to(origin).as_posix())
-        if _ignored(name):
-            continue
-        if path.is_symlink() or not path.resolve().is_relative_to(origin.resolve()):
-            refused.append(f"{name}: it is a link; links are not followed.")
-        elif path.is_file() and path.suffix == ".zip" and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                yield from _in_zip(archive, name.parent, refused, 1, name)
-        elif path.is_file() and path.suffix == ".ipynb":
-            yield Found(name, lambda path=path: read_bytes(path))
-
-
-def _in_zip(
-    archive: zipfile.ZipFile, base: PurePosixPath, refused: list[str], depth: int = 0, box: PurePosixPath | None = None
-) -> Iterator[Found]:
-    total = 0
-    entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES:
-        refused.append(f"{base}: a zip of {len(entries)} entries; only the first {MAX_ENTRIES} are looked at.")
-    for entry in entries[:MAX_ENTRIES]:
-        name = base / entry.filename.replace("\\", "/")
-        if entry.is_dir() or _ignored(name) or name.suffix not in (".ipynb", ".zip"):
-            continue
-        reason = _refusal(entry, name)
-        total += entry.file_size
-        if reason or total > MAX_TOTAL:
-            refused.append(f"{name}: {reason or 'the zip holds more than can be read.'}")
-        elif name.suffix == ".ipynb":
-            yield Found(name, lambda entry=entry: _bounded(archive, entry), box)
-        else:
-            yield from _inner(archive, entry, name, refused, depth, box or name)
-
-
-def _inner(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: PurePosixPath, refused: list[str], depth: int, box: PurePosixPath
-) -> Iterator[Found]:
-    import io
-
-    try:
-        if depth >= _MAX_DEPTH:
-            raise NotebookError("zips within zips within zips are not opened.")
-        with zipfile.ZipFile(io.BytesIO(_bounded(archive, entry))) as inner:
-            yield from _in_zip(inner, name.parent, refused, depth + 1, box)
-    except (zipfile.BadZipFile, NotebookError) as error:
-        refused.append(f"{name}: {error}")
-
-
-def _refusal(entry: zipfile.ZipInfo, name: PurePosixPath) -> str:
-    if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", str(name)):
-        return "its name leads out of the zip."
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        return "it is a link; links are not followed."
-    if entry.flag_bits & 1:
-        return "it is encrypted."
-    if entry.file_size > MAX_BYTES:
-        return f"it has {entry.file_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read."
-    return ""
-
-
-def _bounded(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """An entry's content; what a zip says about sizes is not believed."""
-    try:
-        with archive.open(entry) as file:
-            data = file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise NotebookError(f"it cannot be unpacked: {error}") from None
-    except Exception as error:  # zlib.error and the like have no common base
-        raise NotebookError(f"it cannot be unpacked: {type(error).__name__}") from None
-    if len(data) > MAX_BYTES:
-        raise NotebookError(f"it unpacks to more than {MAX_BYTES >> 20} MB.")
-    return data
-
-
-def _ignored(name: PurePosixPath) -> bool:
-    return any(part in ("__MACOSX", ".ipynb_checkpoints") or part.startswith("._") for part in name.parts)
+def _few(told: list[str]) -> list[str]:
+    """The first of many lines."""
+    left = len(told) - _MOST_TOLD
+    return [*map(one_line, told[:_MOST_TOLD]), *([f"… and {left} more like the last one."] if left > 0 else [])]

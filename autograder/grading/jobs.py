@@ -88,9 +88,10 @@ class Entry:
             kept = json.loads(self.record.read_text(encoding="utf-8"))
             known = {v["exercise"].replace(".", "-"): v["points"] for v in kept["verdicts"]}
             same = kept["key"] == self.key and kept["state"] == "graded" and known == scores
+            same = same and self.result.exists() and self.feedback.exists()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
-        if not (same and self.result.exists() and self.feedback.exists()):
+        if not same:
             return False
         self.state, self.verdicts, self.notes = "unchanged", kept["verdicts"], tuple(kept["notes"])
         return True

@@ -12,7 +12,7 @@ from typing import Any
 
 import nh3
 
-from autograder import plaintext
+from autograder.student import plaintext
 from autograder.student.outcome import CellOutcome
 
 MAX_TEXT = 10_000

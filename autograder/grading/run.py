@@ -36,7 +36,7 @@ def run(names: Sequence[str], origin: str | None, options: Options, as_json: boo
 def _collect(settings: Settings, chosen: list[Chapter], origin: str) -> list[str]:
     found = collect(settings, chosen or list(chapters(settings.root).values()), Path(origin))
     click.echo(f"{found.new} new, {found.changed} changed, {found.same} as before, {len(found.refused)} refused.", err=True)
-    return found.refused
+    return [*found.notes, *found.refused]
 
 
 def _handed_in(settings: Settings) -> list[Chapter]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from autograder.grading.names import unfit
 from autograder.student.places import refuse_overlap
 from autograder.student.process import Zygote
 from autograder.student.prove import Proof, prove, require
@@ -89,6 +90,14 @@ def start_if_needed(root: Path, sandbox: str, workers: int, force: bool) -> Zygo
     It looks where submissions and records lie unless a course says otherwise; who finds nothing there starts them later.
     """
     handed_in = (root / "submitted").glob("*/*")
-    if not FORKS or not any(force or not (root / ".build" / "grading" / f.name / f"{f.parent.name}.json").exists() for f in handed_in):
+    if not FORKS or not any(force or _is_new(root, f) for f in handed_in):
         return None
     return Zygotes(sandbox, workers or cores(), root)
+
+
+def _is_new(root: Path, folder: Path) -> bool:
+    """Whether a folder of submissions has no record, and may get one."""
+    try:
+        return not unfit(folder.parent.name) and not (root / ".build" / "grading" / folder.name / f"{folder.parent.name}.json").exists()
+    except OSError:
+        return False

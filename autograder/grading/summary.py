@@ -13,6 +13,7 @@ from rich.text import Text
 from autograder.card import number
 from autograder.grading.batch import Batch
 from autograder.grading.jobs import Entry
+from autograder.grading.telling import one_line
 
 _STYLES = {"passed": "green", "partly": "yellow", "not attempted": "dim", "not run": "dim"}
 _MARKS = {"time": "T", "memory": "M", "died": "D", "forbidden": "F", "error": "E", "not attempted": "–", "not run": "×"}
@@ -29,7 +30,7 @@ def as_json(batch: Batch) -> dict[str, Any]:
             for chapter, entries in by_chapter(batch.entries)
             for (exercise, trap, teaching), n in misconceptions(entries)
         ],
-        "warnings": batch.warnings,
+        "warnings": [one_line(w) for w in batch.warnings],
         "interrupted": batch.interrupted,
     }
 
@@ -68,7 +69,7 @@ def show(batch: Batch, console: Console) -> None:
     for chapter, entries in by_chapter(batch.entries):
         console.print(Group(*_tables(chapter, [e for e in entries if e.verdicts])))
     for warning in batch.warnings:
-        console.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
+        console.print(f"[yellow]![/] {escape(one_line(warning))}", soft_wrap=True)
 
 
 def _tables(chapter: str, entries: list[Entry]) -> Iterator[RenderableType]:

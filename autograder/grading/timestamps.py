@@ -18,8 +18,7 @@ def handed_in(folder: Path) -> tuple[datetime | None, str]:
     try:
         text = read_bytes(folder / "timestamp.txt")[: _MOST + 1].decode("utf-8", "replace").strip()
     except NotebookError as error:
-        missing = not (folder / "timestamp.txt").is_symlink() and not (folder / "timestamp.txt").exists()
-        return None, "" if missing else f"timestamp.txt was ignored: {error}"
+        return None, f"timestamp.txt was ignored: {error}" if _is_there(folder / "timestamp.txt") else ""
     if not text:
         return None, "timestamp.txt is empty and was ignored."
     found = parse_time(text)
@@ -39,6 +38,16 @@ def parse_time(text: str) -> datetime | None:
     except Exception:
         return None
     return found if _FIRST_YEAR <= found.year <= _LAST_YEAR else None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # it may be: nobody can look
+        return True
+    return True
 
 
 def _now() -> datetime:

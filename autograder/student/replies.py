@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from autograder.errors import WireError
-from autograder.plaintext import clean
 from autograder.student.channel import TimeUp
 from autograder.student.limits import Limits
 from autograder.student.observe import Observation
 from autograder.student.outcome import CellOutcome
+from autograder.student.plaintext import clean
 
 _MAX_TEXT = 2000
 _MAX_LINES = 20

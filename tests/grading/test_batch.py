@@ -1,21 +1,27 @@
 """Many submissions: the gradebook, the pages, what is done again and what is not."""
 
+import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from datetime import datetime
 
 import pytest
-from course import CHAPTER, RIGHT, SQUARE, hand_in, recorded
+from course import CHAPTER, ENVIRONMENT, RIGHT, ROOT, SQUARE, hand_in, recorded
+from rich.console import Console
 
 from autograder.course import chapters
 from autograder.errors import CourseError
 from autograder.grading import batch as module
-from autograder.grading import worker
+from autograder.grading import summary, worker
 from autograder.grading.batch import Options, grade_course
 from autograder.grading.pool import run_jobs
 from autograder.grading.settings import Settings
+from autograder.grading.shared import start_if_needed
 from autograder.grading.timestamps import handed_in, parse_time
 
 FULL = {"mini-double": 2.0, "mini-root": 3.0, "mini-quiz": 2.0}
@@ -163,6 +169,68 @@ def test_times_are_read_as_nbgrader_reads_them(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "timestamp.txt").symlink_to(tmp_path / "timestamp.txt")
     assert handed_in(tmp_path / "x")[0] is None
+
+
+@pytest.mark.parametrize("name", ["漢" * 84, "=HYPERLINK(1)", "-rf", b"M\xfcller", "a\x1b[2J", "a\u202eb"])
+def test_a_folder_that_no_student_can_be_called_is_told_and_skipped(course, grade, name):
+    hand_in(course, "ann", RIGHT)
+    (course / "submitted" / os.fsdecode(name) / CHAPTER).mkdir(parents=True)
+    for _ in range(2):
+        batch = grade()
+        assert [e.student for e in batch.entries] == ["ann"]
+        told = summary.as_json(batch)["warnings"]
+        assert len(told) == 1
+        assert told[0].isprintable()
+        assert "is skipped" in told[0]
+    assert of(course, "ann") == FULL
+    assert sorted(p.name for p in (course / "feedback").iterdir()) == ["ann"]
+
+
+def test_results_that_cannot_be_written_cost_their_student_only(course, grade):
+    for student in ("ann", "bob"):
+        hand_in(course, student, RIGHT)
+    (course / "feedback").mkdir()
+    (course / "feedback" / "ann").write_text("a file")
+    batch = grade()
+    assert [e.state for e in batch.entries] == ["failed", "graded"]
+    assert "cannot be written" in batch.entries[0].why
+    (course / "feedback" / "ann").unlink()
+    assert [e.state for e in grade().entries] == ["graded", "unchanged"]
+
+
+def test_what_is_told_takes_one_line_each():
+    batch = module.Batch(warnings=["x: \x1b[2J\x1b]0;owned\x07\n200 graded, all fine \ud800\u202e"])
+    shown = io.StringIO()
+    summary.show(batch, Console(file=shown, width=200))
+    assert shown.getvalue().count("\n") == 1
+    assert shown.getvalue().strip().isprintable()
+    assert summary.as_json(batch)["warnings"][0].isprintable()
+
+
+def test_a_name_too_long_for_a_record_starts_nothing(tmp_path):
+    (tmp_path / "submitted" / ("漢" * 84) / CHAPTER).mkdir(parents=True)
+    assert start_if_needed(tmp_path, "none", 1, False) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs to give up what lets root read everything")
+def test_a_time_that_nobody_may_read_is_told(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; "
+    program += "from autograder.grading.timestamps import handed_in; print(handed_in(Path('closed')), handed_in(Path('none')))"
+    bound = "-dac_override,-dac_read_search"
+    command = ["setpriv", "--bounding-set", bound, "--inh-caps", bound, sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    told = "timestamp.txt was ignored: The file timestamp.txt cannot be read (Permission denied)."
+    assert done.stdout.strip() == f"(None, {told!r}) (None, '')", done.stderr
+
+
+def test_a_folder_that_nobody_may_open_is_told(course, grade, monkeypatch):
+    hand_in(course, "ann", RIGHT)
+    (course / "submitted" / "bob").mkdir()
+    monkeypatch.setattr(module.os, "access", lambda path, mode: path.name != "bob")
+    batch = grade()
+    assert [e.student for e in batch.entries] == ["ann"]
+    assert batch.warnings == ["submitted/bob is skipped: it cannot be opened (check its permissions)."]
 
 
 def test_two_runs_at_once_are_refused(course, grade):
