@@ -2433,7 +2433,7 @@ class FixClassifier:
     reference = _mlp(nn.ReLU, _he)
 
     cases = {
-        "logits": group([call(0, 5, 12), call(1, 3, 32), call(0, 24, 128)], probe=_described, accept=_as_asked(_outputs)),
+        "logits": group([call(0, 5, 12), call(0, 24, 128)], probe=_described, accept=_as_asked(_outputs)),
         "signal": group([call(0, 24, 128)], probe=_described, accept=_as_asked(_signal, strict=False)),
         "gradient": group([call(1, 24, 128)], probe=_described, accept=_as_asked(_gradient)),
         "learns": group([call(0, 3, 128)], probe=_described, accept=_as_asked(_learned, strict=False)),
