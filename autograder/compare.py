@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from autograder.student.plaintext import cut
+
 #: Relative and absolute tolerance by the lowest floating precision among the inputs.
 TOLERANCES = {2: (1e-2, 1e-2), 4: (1e-4, 1e-5), 8: (1e-7, 1e-9)}
 
@@ -148,7 +150,7 @@ def kind_of(value: Any) -> str:
 def show(value: Any) -> str:
     """A value as short text, in the digits that a person reads; what is long is cut."""
     with np.printoptions(precision=6, suppress=False, threshold=24, edgeitems=3, linewidth=100):
-        return _cut(_show(value, 0), _MOST_SHOWN)
+        return cut(_show(value, 0), _MOST_SHOWN)
 
 
 def _show(value: Any, depth: int) -> str:
@@ -163,8 +165,10 @@ def _show(value: Any, depth: int) -> str:
         value = value.item()
     if isinstance(value, float):
         return repr(float(f"{value:.7g}"))
-    if isinstance(value, (str, bytes)):
-        value = value[:_LONGEST] + (type(value)() if len(value) <= _LONGEST else "…" if isinstance(value, str) else b"...")
+    if isinstance(value, str):
+        value = cut(value, _LONGEST)
+    if isinstance(value, bytes) and len(value) > _LONGEST:
+        value = value[:_LONGEST] + b"..."
     if isinstance(value, np.ndarray) and value.dtype.kind in "US" and value.dtype.itemsize > 4 * _LONGEST:
         value = value.astype(f"U{_LONGEST}")
     return repr(value)
@@ -172,7 +176,3 @@ def _show(value: Any, depth: int) -> str:
 
 def _row(parts: Iterator[str], count: int) -> str:
     return ", ".join([*islice(parts, _MOST_ITEMS), *(["…"] if count > _MOST_ITEMS else [])])
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[:most] + "…"

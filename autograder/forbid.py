@@ -23,8 +23,9 @@ def find_forbidden(source: str, forbid: Mapping[str, str]) -> str | None:
     tree = _tree(source) if forbid else None
     if tree is None:
         return None
-    names = _names(tree)
-    for node in _outermost(tree):
+    nodes = [*ast.walk(tree)]
+    names = _names(nodes)
+    for node in _outermost(nodes):
         for used in _uses(node, names):
             for name, why in forbid.items():
                 if _is(used, name):
@@ -63,8 +64,7 @@ class _Names:
     stars: Sequence[str]
 
 
-def _names(tree: ast.Module) -> _Names:
-    nodes = [*ast.walk(tree)]
+def _names(nodes: Sequence[ast.AST]) -> _Names:
     own = {name for node in nodes for name in _defined(node)}
     aliases = {name: meaning for name, meaning in USUAL.items() if name not in own}
     for node in nodes:
@@ -88,9 +88,8 @@ def _set(node: ast.Name | ast.Attribute) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def _outermost(tree: ast.Module) -> list[ast.AST]:
+def _outermost(nodes: Sequence[ast.AST]) -> list[ast.AST]:
     """Every node, but of `a.b.c` only the whole."""
-    nodes = [*ast.walk(tree)]
     inner = {id(n.value) for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Attribute)}
     return [n for n in nodes if id(n) not in inner]
 

@@ -13,6 +13,11 @@ def visible(text: str) -> str:
     return text.encode("utf-8", "replace").decode().translate(_REPLACED)
 
 
+def cut(text: str, most: int) -> str:
+    """The first `most` characters, with a sign if there are more."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def clean(text: str, most: int) -> str:
     """The first `most` characters, visible."""
-    return visible(text if len(text) <= most else text[:most] + "…")
+    return visible(cut(text, most))
