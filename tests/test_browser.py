@@ -14,6 +14,12 @@ RIGHT = (
     "def dsigmoid(z):\n    s = sigmoid(z)\n    return s * (1 - s)\n"
 )
 
+#: The indicator shows an idle kernel before there is one. Whoever runs cells then is asked to select one.
+KERNEL_IS_READY = """() => {
+    const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
+    return context?.isReady && context.session?.kernel?.status === "idle";
+}"""
+
 pytestmark = needs_chromium
 
 
@@ -26,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = folder / "settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
-    with serve(folder, **{"LabApp.user_settings_dir": folder / "settings"}) as address:
+    with serve(folder, **{"LabApp.user_settings_dir": folder / "settings", "LabApp.expose_app_in_browser": True}) as address:
         yield address
 
 
@@ -39,7 +45,7 @@ def page(lab: str):
 def open_notebook(page, lab: str, name: str) -> None:
     page.goto(f"{lab}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")
-    page.wait_for_selector("[data-status=idle], .jp-Notebook-ExecutionIndicator[data-status=idle]")
+    page.wait_for_function(KERNEL_IS_READY)
 
 
 def cell(page, text: str):
