@@ -24,6 +24,7 @@ HOMES = (
     "numpy", "numpy.linalg", "numpy.fft", "scipy.special", "scipy.linalg", "math", "cmath",
     "torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
 )  # fmt: skip
+_NOTHING = object()
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
 #: Code of Python's own that only hands a call on, as `singledispatch` does.
 _HANDS_ON = (functools.__file__, contextlib.__file__)
@@ -79,36 +80,43 @@ class Forbidden:
         self.learner_files = learner_files
         self.active = False
         self.names: dict[str, Any] = {}
+        self._undo, self._loaded = ExitStack(), -1
 
     @contextmanager
     def watching(self, names: dict[str, Any]) -> Iterator[None]:
-        """While a learner's code runs: what is forbidden raises when that code reaches it. Restores everything.
+        """While a learner's code runs: what is forbidden raises when that code reaches it.
+
+        What is put in the place of forbidden functions stays there, and lets everybody through, until `restore`.
 
         Parameters
         ----------
-        names : the globals of the learner's code
+        names : the globals of the learner's code, the same ones each time
         """
-        with self._patched(names):
-            self.active = True
-            try:
-                yield
-            finally:
-                self.active = False
-
-    @contextmanager
-    def _patched(self, names: dict[str, Any]) -> Iterator[None]:
-        if not (self.modules or self.functions):
+        if self._loaded != len(sys.modules):  # what is imported brings further homes
+            self.restore()
+            self._patch(names, self._undo)
+            self._loaded = len(sys.modules)
+        self.active = True
+        try:
             yield
+        finally:
+            self.active = False
+
+    def restore(self) -> None:
+        """Put everything back."""
+        self._undo.close()
+        self._loaded = -1
+
+    def _patch(self, names: dict[str, Any], undo: ExitStack) -> None:
+        if not (self.modules or self.functions):
             return
         self.names = names
-        with ExitStack() as undo:
-            self._guard_imports(undo)
-            for name in self.functions:
-                self._wrap(name, undo)
-            self._hide_modules(names, undo)
-            if {n.partition(".")[0] for n in (*self.modules, *self.functions)} & {"torch", "numpy"} and "torch" in sys.modules:
-                undo.enter_context(_torch_mode(self))
-            yield
+        self._guard_imports(undo)
+        for name in self.functions:
+            self._wrap(name, undo)
+        self._hide_modules(names, undo)
+        if {n.partition(".")[0] for n in (*self.modules, *self.functions)} & {"torch", "numpy"} and "torch" in sys.modules:
+            undo.enter_context(_torch_mode(self))
 
     def refuse(self, name: str) -> None:
         """Raise that `name` is ruled out."""
@@ -279,12 +287,19 @@ def _resolve(name: str) -> Any:
 
 
 def _set(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
-    """Set a name of a module, class or dictionary until `undo` closes."""
+    """Set a name of a module, class or dictionary until `undo` closes. Who has set it since keeps it."""
     space = owner if isinstance(owner, dict) else vars(owner)
-    before = space.get(name)
-    put = functools.partial(owner.__setitem__, name) if isinstance(owner, dict) else functools.partial(setattr, owner, name)
-    if name in space:
-        undo.callback(put, before)
-    else:
-        undo.callback(delattr, owner, name)
+    before = space.get(name, _NOTHING)
+
+    put = functools.partial(owner.__setitem__, name) if owner is space else functools.partial(setattr, owner, name)
+
+    def back() -> None:
+        if space.get(name) is not value:
+            return
+        if before is _NOTHING:
+            delattr(owner, name)
+        else:
+            put(before)
+
     put(value)
+    undo.callback(back)

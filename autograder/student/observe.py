@@ -16,6 +16,7 @@ import numpy as np
 
 #: How deep a probe's result may nest.
 MAX_DEPTH = 20
+_NUMPY_KNOWS = {f"torch.{kind}" for kind in ("bool", "uint8", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128")}
 _ATOMS = {type(None), bool, int, float, complex, str, bytes}
 
 
@@ -138,10 +139,24 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
         new = [_copy(v, memo) for v in value]
     elif kind is dict:
         new = {k: _copy(v, memo) for k, v in value.items()}
+    elif kind.__module__ == "torch" and is_bare_tensor(value):
+        new = value.clone()
     else:
         new = copy.deepcopy(value, memo)
     memo[id(value)] = new
     return new
+
+
+def is_bare_tensor(value: Any) -> bool:
+    """Whether this is a tensor that is no more than its numbers, which NumPy knows and which lie one behind the other."""
+    return (
+        type(value).__name__ == "Tensor"
+        and value.device.type == "cpu"
+        and not (value.requires_grad or value.is_sparse or value.is_quantized or value.is_neg() or value.is_conj() or vars(value))
+        and str(value.dtype) in _NUMPY_KNOWS
+        and value.is_contiguous()
+        and value.untyped_storage().nbytes() == value.nbytes
+    )
 
 
 def _text(error: BaseException) -> str:

@@ -62,9 +62,9 @@ class _Zygote:
         if not self.full:
             adopt_orphans()
         missing = prepare(options["imports"])
-        notes = self.arm(options["hidden"]) if self.full else []
         forget_environment()
-        arrange()
+        arrange()  # before the lock takes /proc away
+        notes = self.arm(options["hidden"]) if self.full else []
         places = self.lock.places if self.full else ()
         greeting = {"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside, "places": places}
         control.send(json.dumps(greeting).encode())

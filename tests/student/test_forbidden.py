@@ -3,7 +3,8 @@
 import builtins
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,21 @@ def names_of(source: str) -> dict[str, Any]:
     return names
 
 
+@contextmanager
+def ruled_out(forbid: dict[str, str], names: dict[str, Any]) -> Iterator[None]:
+    """What a learner's code with these globals meets."""
+    rules = Forbidden(forbid, lambda file: file.startswith("<exercise"))
+    try:
+        with rules.watching(names):
+            yield
+    finally:
+        rules.restore()
+
+
 def call(source: str, forbid: dict[str, str]) -> Any:
     """`f(x)` with x = ones(3) under `forbid`, in this process."""
     names = names_of(source)
-    with Forbidden(forbid, lambda file: file.startswith("<exercise")).watching(names):
+    with ruled_out(forbid, names):
         return names["f"](np.ones(3))
 
 
@@ -136,7 +148,7 @@ def test_a_class_is_ruled_out() -> None:
 
 def test_a_probe_may_use_what_the_learner_may_not() -> None:
     names = names_of("def f(x): return x")
-    with Forbidden({"torch": "", "numpy.tanh": ""}, lambda file: file.startswith("<exercise")).watching(names):
+    with ruled_out({"torch": "", "numpy.tanh": ""}, names):
         assert torch.tanh(torch.as_tensor(np.tanh(names["f"](np.zeros(2))))).sum() == 0
 
 
@@ -147,10 +159,36 @@ def test_everything_is_put_back(forbid: dict[str, str]) -> None:
         np.tanh, np.ndarray.sum, math.tanh, torch.nn.Linear.__init__, builtins.__import__, importlib.import_module, dict(names)
     ]  # fmt: skip
     before = state()
-    with pytest.raises(ValueError, match="wrong"), Forbidden(forbid, lambda file: file.startswith("<exercise")).watching(names):
+    with pytest.raises(ValueError, match="wrong"), ruled_out(forbid, names):
         names["f"](1)
     assert before == state()
     assert np.ones(2).sum() == 2
+
+
+def test_what_the_learner_has_set_is_not_put_back() -> None:
+    names = names_of("def own(x): return -x\ndef f(x): global t; t = own")
+    with ruled_out({"numpy.tanh": ""}, names):
+        names["f"](1)
+    assert names["t"] is names["own"]
+
+
+def test_nothing_is_ruled_out_between_two_calls() -> None:
+    names = names_of("def f(x): return np.tanh(x)")
+    rules = Forbidden({"numpy.tanh": ""}, lambda file: file.startswith("<exercise"))
+    with rules.watching(names):
+        pass
+    assert names["f"](0.0) == 0
+    rules.restore()
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import scipy.special as s\ndef f(x): return s.softmax(x)", "def f(x):\n    from scipy.special import softmax\n    return softmax(x)"],
+)
+def test_a_library_that_the_cell_imports_is_watched_too(unlocked: Zygote, ask: Callable[..., list[Observation]], source: str) -> None:
+    with unlocked.submission("", source, name="a.b", forbid={"torch.softmax": "", "scipy.special.softmax": ""}) as student:
+        assert student.load().status == "ok"
+        assert ask(student, [(np.ones(2),), (np.ones(2),)])[-1].error == "ForbiddenError"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from autograder.student.process import Zygote
 
 _NEW_OBJECTS = """
 import asyncio, json, unittest.mock
@@ -19,3 +24,19 @@ def _megabytes_with_new_objects(first: str) -> int:
 
 def test_objects_of_every_size_lie_together_once_memory_is_arranged():
     assert _megabytes_with_new_objects("arrange()") <= 2 < _megabytes_with_new_objects("")
+
+
+def test_a_locked_zygote_lies_in_huge_pages(locked: Zygote):
+    choice = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not choice.exists() or "[never]" in choice.read_text():
+        pytest.skip("this machine has no huge pages")
+    process = _youngest(locked._process.pid)
+    sizes = dict(line.split(":") for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
+    anonymous, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
+    assert huge > 0.6 * anonymous
+
+
+def _youngest(pid: int) -> int:
+    """The process itself, or the child that goes on in its place in namespaces of its own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else pid
