@@ -113,13 +113,12 @@ def _ask_all(prepared: Prepared, student: Student) -> list[Observation]:
     """Every case, group after group. When the exercise's time is up the rest is not tried: it ends as "time"."""
     if prepared.exercise.is_test:
         return _ask_about_implementations(prepared, student)
-    seen: list[Observation] = []
+    answers: list[Observation] = []
     end = time.monotonic() + prepared.exercise.seconds
-    for group, probe in enumerate(prepared.probes):
-        packed = prepared.questions[group]
+    for probe, packed in zip(prepared.probes, prepared.questions):
         late = time.monotonic() > end
-        seen += [Observation(error="time")] * len(packed) if late else student.ask(probe, packed)
-    return seen
+        answers += [Observation(error="time")] * len(packed) if late else student.ask(probe, packed)
+    return prepared.spread(answers)
 
 
 def _ask_about_implementations(prepared: Prepared, student: Student) -> list[Observation]:

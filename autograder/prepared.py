@@ -3,7 +3,7 @@
 import copy
 import dis
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType, FunctionType
@@ -94,9 +94,18 @@ class Prepared:
         return [pack_probe(self.exercise, group) for group in self.exercise.groups]
 
     @cached_property
+    def first_asked(self) -> list[int]:
+        """For each case the one of an earlier group that is the same call through the same probe, or itself. It is asked once."""
+        first: dict[tuple[int, int], int] = {}
+        probes = [id(self.exercise.probe_of(g)) for g in self.exercise.groups]
+        found = [first.setdefault((id(c.call), probes[c.group]), i) for i, c in enumerate(self.cases)]
+        return [f if self.cases[f].group != c.group else i for i, (f, c) in enumerate(zip(found, self.cases))]
+
+    @cached_property
     def questions(self) -> list[Packed]:
-        """Each group's calls as they travel."""
-        return [pack([c.call for c in self.cases if c.group == group]) for group in range(len(self.exercise.groups))]
+        """Each group's calls as they travel, without those that an earlier group asks."""
+        asked = [(c.group, c.call) for i, c in enumerate(self.cases) if self.first_asked[i] == i]
+        return [pack([call for own, call in asked if own == group]) for group in range(len(self.exercise.groups))]
 
     @cached_property
     def _tolerances(self) -> dict[int, tuple[float, float]]:
@@ -110,7 +119,18 @@ class Prepared:
     @cached_property
     def wrong_of_traps(self) -> dict[str, dict[tuple, Wrong]]:
         """For each trap, what is wrong with it, by case, entry and kind."""
-        return {trap.id: self.wrong_map([self.run(trap, c.group, c.call) for c in self.cases]) for trap in self.exercise.traps}
+        return {trap.id: self.wrong_map(self.run_all(trap)) for trap in self.exercise.traps}
+
+    def run_all(self, implementation: Implementation) -> list[Observation]:
+        """Our own implementation on every case, in this process."""
+        return self.spread(self.run(implementation, c.group, c.call) for i, c in enumerate(self.cases) if self.first_asked[i] == i)
+
+    def spread(self, answers: Iterable[Observation]) -> list[Observation]:
+        """What was seen on every case, from the answers to those that were asked."""
+        left, seen = iter(answers), []
+        for i, first in enumerate(self.first_asked):
+            seen.append(next(left) if first == i else seen[first])
+        return seen
 
     def run(self, implementation: Implementation, group: int, call: Call) -> Observation:
         """Our own implementation on one case, in this process."""

@@ -1,5 +1,6 @@
 """The hidden side of chapter 4: reference, cases and known misconceptions of every exercise."""
 
+import functools
 import math
 from types import SimpleNamespace
 
@@ -2273,6 +2274,7 @@ _ROWS = 8  # of the input on which a network is called before it is taken apart
 _NO_BEND = (nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.Dropout, nn.AlphaDropout)
 
 
+@functools.lru_cache(1)  # for the lamps that ask about one network
 def _straight_after(net, chain):
     """Numbers of the hidden layers with no nonlinearity between them and the next nn.Linear. Normalization and dropout are taken out."""
     hooks = [m.register_forward_hook(lambda module, inputs, output: inputs[0]) for m in net.layers if isinstance(m, _NO_BEND)]
@@ -2313,6 +2315,18 @@ def _described(submission, seed, depth, width):
     return describe(submission.make_classifier(20, depth, width, 5), _examples(seed, _ROWS)[0])
 
 
+_deep = call(0, 24, 128)  # three lamps ask about this network: it is described once, and taken apart once
+_apart = {"result": None}
+
+
+def _taken_apart(result, seed):
+    if _apart["result"] is not result:
+        _apart["result"] = None
+        net = rebuild(result, _examples(seed, _ROWS)[0])
+        _apart.update(net=net, chain=Chain(net), result=result)
+    return _apart["net"], _apart["chain"]
+
+
 def _as_asked(measure, strict=True):
     """An `accept` that measures a network of the architecture that was asked for, and says of any other what is not as asked.
 
@@ -2320,8 +2334,7 @@ def _as_asked(measure, strict=True):
     """
 
     def accept(result, seed, depth, width):
-        net = rebuild(result, _examples(seed, _ROWS)[0])
-        chain = Chain(net)
+        net, chain = _taken_apart(result, seed)
         return _what_differs(net, chain, depth, width, strict) or measure(net, chain, seed)
 
     return accept
@@ -2433,10 +2446,10 @@ class FixClassifier:
     reference = _mlp(nn.ReLU, _he)
 
     cases = {
-        "logits": group([call(0, 5, 12), call(0, 24, 128)], probe=_described, accept=_as_asked(_outputs)),
-        "signal": group([call(0, 24, 128)], probe=_described, accept=_as_asked(_signal, strict=False)),
-        "gradient": group([call(1, 24, 128)], probe=_described, accept=_as_asked(_gradient)),
-        "learns": group([call(0, 3, 128)], probe=_described, accept=_as_asked(_learned, strict=False)),
+        "logits": group([call(0, 5, 12), _deep], probe=_described, accept=_as_asked(_outputs)),
+        "signal": group(_deep, probe=_described, accept=_as_asked(_signal, strict=False)),
+        "gradient": group(_deep, probe=_described, accept=_as_asked(_gradient)),
+        "learns": group(call(0, 3, 64), probe=_described, accept=_as_asked(_learned, strict=False)),
     }
 
     sigmoids_left = trap(

@@ -107,6 +107,28 @@ def test_what_known_mistakes_do_is_computed_from_the_cases_that_are_drawn(monkey
     assert again["doubles"].keys() == known["doubles"].keys()
 
 
+def test_a_call_that_stands_in_two_groups_is_made_once():
+    calls = []
+
+    def twice(z):
+        calls.append(z)
+        return 2 * z
+
+    both, alone = call(np.ones(2)), call(np.zeros(1))
+    positive = group(both, accept=lambda value, z: bool((value > 2).all()))
+    prepared = Prepared(make(cases={"values": [both, alone, alone], "positive": positive}, twice=trap("twice")(twice)))
+    known = prepared.wrong_of_traps["twice"]
+    assert [len(z) for z in calls] == [2, 1, 1]
+    assert {i for i, *_ in known} == {0, 3}
+    assert [len(packed) for packed in prepared.questions] == [3, 0]
+
+
+def test_another_probe_is_another_question():
+    both = call(np.ones(2))
+    doubled_values = group(both, probe=lambda submission, z: 2 * submission.f(z))
+    assert Prepared(make(cases={"values": both, "doubled": doubled_values})).first_asked == [0, 1]
+
+
 def test_a_call_gets_copies_and_what_was_one_object_stays_one():
     x = np.arange(6.0).reshape(2, 3).T
     shared = [x, {"x": x}, (x, torch.ones(2))]
