@@ -119,11 +119,12 @@ class Prepared:
     @cached_property
     def wrong_of_traps(self) -> dict[str, dict[tuple, Wrong]]:
         """For each trap, what is wrong with it, by case, entry and kind."""
-        return {trap.id: self.wrong_map(self.run_all(trap)) for trap in self.exercise.traps}
+        return {trap.id: self.wrong_of(trap) for trap in self.exercise.traps}
 
-    def run_all(self, implementation: Implementation) -> list[Observation]:
-        """Our own implementation on every case, in this process."""
-        return self.spread(self.run(implementation, c.group, c.call) for i, c in enumerate(self.cases) if self.first_asked[i] == i)
+    def wrong_of(self, trap: Implementation) -> dict[tuple, Wrong]:
+        """What is wrong with one trap, by case, entry and kind."""
+        asked = (c for i, c in enumerate(self.cases) if self.first_asked[i] == i)
+        return self.wrong_map(self.spread(self.run(trap, c.group, c.call) for c in asked))
 
     def spread(self, answers: Iterable[Observation]) -> list[Observation]:
         """What was seen on every case, from the answers to those that were asked."""

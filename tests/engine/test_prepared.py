@@ -107,6 +107,21 @@ def test_what_known_mistakes_do_is_computed_from_the_cases_that_are_drawn(monkey
     assert again["doubles"].keys() == known["doubles"].keys()
 
 
+def test_what_another_worker_has_found_about_a_known_mistake_is_not_computed_again(monkeypatch, tmp_path):
+    ex = make(**{f"times{k}": trap(f"{k} times")(lambda z, k=k: k * z) for k in range(2, 9)})
+    mine, theirs, count = Remembered(ex, tmp_path / "known"), Remembered(ex, tmp_path / "known"), []
+
+    def computed(self, known_mistake):
+        count.append(known_mistake.id)
+        if self is mine:
+            _ = theirs.wrong_of_traps
+        return Prepared.wrong_of(self, known_mistake)
+
+    monkeypatch.setattr(Remembered, "wrong_of", computed)
+    assert [*mine.wrong_of_traps] == [*theirs.wrong_of_traps] == [t.id for t in ex.traps]
+    assert len(count) == len(ex.traps) + 1
+
+
 def test_a_call_that_stands_in_two_groups_is_made_once():
     calls = []
 
