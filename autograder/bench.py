@@ -188,7 +188,7 @@ def time_split(course: Path, chapter: Chapter) -> dict[str, float]:
 
     jobs = {"jobs": "autograder.grading.batch.grade_job"}
     spent: dict[str, float] = dict.fromkeys((*STEPS, *jobs), 0.0)
-    zygotes = Zygotes("full", 1, course)  # started beforehand: the start is no part of what one submission costs
+    zygotes = Zygotes("full", 1, course, [chapter.name])  # started beforehand: the start is no part of what one submission costs
     with ExitStack() as stack:
         stack.callback(zygotes.close)
         for name, place in (STEPS | jobs).items():

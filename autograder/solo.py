@@ -9,6 +9,7 @@ from autograder.exercise import Exercise
 from autograder.judge import judge
 from autograder.student.limits import Limits
 from autograder.student.process import Zygote
+from autograder.student.warm import libraries_for
 from autograder.verdict import Verdict
 
 
@@ -21,7 +22,7 @@ def judge_text(chapter: Chapter, sources: Mapping[str, str], done: Callable[[Ver
     done : called with each verdict as it is reached
     """
     verdicts = {}
-    with closing(Zygote(limits=Limits(), sandbox="none")) as zygote:
+    with closing(Zygote(limits=Limits(), sandbox="none", imports=libraries_for([chapter.folder]))) as zygote:
         _ = [chapter.prepared[id].expected for id in sources]  # while the zygote starts
         for verdict in judge_with(zygote, chapter, sources):
             done(verdict)

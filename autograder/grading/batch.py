@@ -110,10 +110,10 @@ def _found(settings: Settings, entries: Sequence[Entry]) -> Batch:
 
 def _zygotes(settings: Settings, batch: Batch, options: Options) -> Zygotes | None:
     """Start them as early as it is likely that they are needed, if they can be shared."""
-    new = sum(options.force or not e.record.exists() for e in batch.entries)
+    new = [e.chapter.name for e in batch.entries if options.force or not e.record.exists()]
     if not new or not options.share:
         return None
-    return Zygotes(options.sandbox, _workers(options, new), settings.root)
+    return Zygotes(options.sandbox, _workers(options, len(new)), settings.root, {*new})
 
 
 def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, options: Options) -> list[Entry]:

@@ -23,6 +23,7 @@ from autograder.student.observe import Call
 from autograder.student.outcome import CellOutcome
 from autograder.student.probes import ReadName
 from autograder.student.process import Zygote
+from autograder.student.warm import ON_FIRST_USE
 from autograder.verdict import Verdict
 
 #: How long all exercises of one submission may take together; what comes after is not run.
@@ -96,7 +97,7 @@ class Bench:
     def zygote(self) -> Zygote:
         """The process that forks submissions."""
         if self.started is None:
-            self.started = Zygote(limits=self.limits, sandbox=self.sandbox, hidden=[*map(str, self.hidden)])
+            self.started = Zygote(limits=self.limits, sandbox=self.sandbox, hidden=[*map(str, self.hidden)], imports=[ON_FIRST_USE])
         return self.started
 
     def close(self) -> None:

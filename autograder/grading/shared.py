@@ -6,7 +6,7 @@ It is started before anything else is imported, so that both take their seconds 
 import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from autograder.grading.names import unfit
 from autograder.student.places import refuse_overlap
 from autograder.student.process import Zygote
 from autograder.student.prove import Proof, prove, require
+from autograder.student.warm import libraries_for
 
 #: Elsewhere than on Linux, libraries do not survive a fork, and workers have zygotes of their own.
 FORKS = sys.platform == "linux"
@@ -39,10 +40,11 @@ class AcrossProcesses:
 class Zygotes:
     """Zygotes that start beside whatever this process does meanwhile."""
 
-    def __init__(self, sandbox: str, workers: int, root: Path) -> None:
+    def __init__(self, sandbox: str, workers: int, root: Path, chapters: Iterable[str]) -> None:
         self.sandbox = sandbox
         count = -(-workers // WORKERS_PER_ZYGOTE)
-        self._all = [Zygote(sandbox=sandbox, hidden=[str(root)]) for _ in range(count)]
+        imports = libraries_for(root / "chapters" / name for name in chapters)
+        self._all = [Zygote(sandbox=sandbox, hidden=[str(root)], imports=imports) for _ in range(count)]
         self._aside = ThreadPoolExecutor(1)
         self._proofs = self._aside.submit(self._greeted)
 
@@ -90,9 +92,8 @@ def start_if_needed(root: Path, sandbox: str, workers: int, force: bool) -> Zygo
     It looks where submissions and records lie unless a course says otherwise; who finds nothing there starts them later.
     """
     handed_in = (root / "submitted").glob("*/*")
-    if not FORKS or not any(force or _is_new(root, f) for f in handed_in):
-        return None
-    return Zygotes(sandbox, workers or cores(), root)
+    chapters = {folder.name for folder in handed_in if force or _is_new(root, folder)} if FORKS else set()
+    return Zygotes(sandbox, workers or cores(), root, chapters) if chapters else None
 
 
 def _is_new(root: Path, folder: Path) -> bool:

@@ -2,13 +2,15 @@
 
 import importlib
 import pkgutil
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 #: Imported where they are installed. Not SciPy and scikit-learn: mapping their 140 libraries doubles the cost of every fork, and few
-#: exercises need them (`Zygote(imports=…)` is for those).
+#: exercises need them.
 MODULES = (
     "IPython.display", "asyncio", "collections", "dataclasses", "functools", "heapq", "itertools", "json", "math", "pickle", "pprint",
     "re", "string", "tempfile", "textwrap", "timeit", "typing", "unittest.mock", "cloudpickle", "copy", "abc", "enum", "contextlib",
@@ -21,13 +23,28 @@ MODULES = (
 )  # fmt: skip
 
 
+#: What torch imports when an optimizer, the meta device and the like are first used: 300 modules, which take a second and make every
+#: fork dearer.
+ON_FIRST_USE = "torch._dynamo"
+_USES = re.compile(r"\b(optim|checkpoint|assert_close|torch\.func)\b|['\"]meta['\"]")
+
+
+def libraries_for(folders: Iterable[Path]) -> list[str]:
+    """What to import besides `MODULES` for submissions to chapters, as far as the code in their folders tells.
+
+    Nothing depends on it but time: who uses what is not there imports it in his own process.
+    """
+    code = (file.read_text(encoding="utf-8", errors="replace") for folder in folders for file in sorted(folder.glob("*.py")))
+    return [ON_FIRST_USE] if any(map(_USES.search, code)) else []
+
+
 def warm(imports: Sequence[str] = ()) -> list[str]:
     """Import and touch everything, `imports` besides; gives back what could not be."""
     missing = [name for name in (*MODULES, *imports) if not _imports(name)]
     missing += _utils()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for part in (_layers, _training, _checks, _figures, _cells):
+        for part in (_layers, _training, _checks, _figures, _cells, *([_optimizers, _elsewhere] if ON_FIRST_USE in imports else [])):
             try:
                 part()
             except Exception as error:  # an old torch may lack a part; a submission that needs it will say so
@@ -64,7 +81,6 @@ def _layers() -> None:
         y = y + F.cross_entropy(q[0, 0], torch.tensor([0, 1, 2, 3, 0])) + torch.linalg.norm(q) + torch.einsum("abcd,abed->", q, q)
         y.backward()
         torch.linalg.svd(torch.eye(3, dtype=dtype))
-    torch.zeros(2, device="meta").mean(0)
     torch.nn.LSTM(3, 4)(torch.zeros(2, 1, 3))
     torch.nn.MultiheadAttention(4, 2)(*[torch.zeros(2, 1, 4)] * 3)
     torch.nn.TransformerEncoderLayer(4, 2, 8)(torch.zeros(2, 1, 4))
@@ -79,27 +95,40 @@ def _training() -> None:
 
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
     data = DataLoader(TensorDataset(torch.zeros(8, 3), torch.zeros(8, 1)), 4, shuffle=True)
+    for x, y in data:
+        nn.functional.mse_loss(model(x), y).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    model.load_state_dict(model.state_dict())
+    describe(model, torch.zeros(2, 3))
+
+
+def _optimizers() -> None:
+    import torch
+
+    model = torch.nn.Linear(3, 1)
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad):
         optimizer = kind(model.parameters(), lr=0.1)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
-        for x, y in data:
-            optimizer.zero_grad()
-            nn.functional.mse_loss(model(x), y).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+        model(torch.zeros(2, 3)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
         schedule.step()
-    model.load_state_dict(model.state_dict())
-    describe(model, torch.zeros(2, 3))
+
+
+def _elsewhere() -> None:
+    import torch
+
+    torch.testing.assert_close(torch.zeros(2), torch.zeros(2))
+    torch.zeros(2, device="meta").mean(0)
+    torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(2))
 
 
 def _checks() -> None:
     import torch
 
-    torch.testing.assert_close(torch.zeros(2), torch.zeros(2))
     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(torch.tanh, (x,))
     torch.autograd.grad(torch.autograd.grad((x**3).sum(), x, create_graph=True)[0].sum(), x)
-    torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(2))
     repr(x), str(torch.nn.Linear(1, 1)), torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
     np.testing.assert_allclose(rng.normal(size=3), rng.normal(size=3), atol=100)

@@ -2402,7 +2402,7 @@ def _learned(net, chain, seed):
         loss = F.cross_entropy(net(x), y)
         if loss < 0.1:
             return True
-        # Adam by hand, on all weights at once: importing torch.optim takes longer than all of this
+        # Adam by hand, on all weights at once: torch's own takes longer to import than all of this
         g = torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)])
         m.lerp_(g, 0.1)
         v.lerp_(g * g, 0.001)
@@ -2449,7 +2449,7 @@ class FixClassifier:
         "logits": group([call(0, 5, 12), _deep], probe=_described, accept=_as_asked(_outputs)),
         "signal": group(_deep, probe=_described, accept=_as_asked(_signal, strict=False)),
         "gradient": group(_deep, probe=_described, accept=_as_asked(_gradient)),
-        "learns": group(call(0, 3, 64), probe=_described, accept=_as_asked(_learned, strict=False)),
+        "learns": group(call(0, 3, 128), probe=_described, accept=_as_asked(_learned, strict=False)),
     }
 
     sigmoids_left = trap(

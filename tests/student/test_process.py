@@ -15,6 +15,7 @@ from autograder.student.observe import Call, Observation
 from autograder.student.probes import CallFunction, Oracle
 from autograder.student.process import MAX_LOSSES_OF_ALL, Zygote
 from autograder.student.travel import pack
+from autograder.student.warm import ON_FIRST_USE, libraries_for
 
 SHORT = replace(Limits(), cell=1.0, call=0.5)
 Ask = Callable[..., list[Observation]]
@@ -221,9 +222,17 @@ def f(x):
     plt.savefig("figure.png")
     with tempfile.TemporaryFile() as file:
         np.save(file, x)
-    return sorted(__import__("os").listdir("."))
+    return [name for name in ("figure.png", "model.pt") if __import__("os").path.getsize(name)]
 """
     assert observe_once(locked, source, np.zeros((1, 1, 4, 4), np.float32)).value == ["figure.png", "model.pt"]
+
+
+def test_only_chapters_that_train_with_optimizers_are_waited_for(tmp_path) -> None:
+    for name, code in {"plain": "loss.backward()  # an optimizer would step", "training": "torch.optim.SGD(net.parameters(), 0.1)"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "answers.py").write_text(code)
+    assert libraries_for([tmp_path / "plain", tmp_path / "none"]) == []
+    assert libraries_for([tmp_path / "plain", tmp_path / "training"]) == [ON_FIRST_USE]
 
 
 def test_probes_with_tensors_and_generators_travel(unlocked: Zygote) -> None:
