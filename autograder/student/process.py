@@ -38,7 +38,13 @@ MAX_LOSSES_OF_ALL = 4
 MAX_SETUP, MOST_FORBIDDEN = 8000, 100
 _START_SECONDS = 120
 _PREFIX, _STALE_SECONDS = "student-process-", 7 * 86400
-_START = "from autograder.student import forks; forks.hold(); import sys; from autograder.student.zygote import main; main(sys.argv[1:])"
+_START = """
+from autograder.student import forks, memory
+forks.hold(), memory.gather()
+import sys
+from autograder.student.zygote import main
+main(sys.argv[1:])
+"""
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 #: Huge pages make a fork three times cheaper (see memory.py). The hash seed: the same scores on every run.

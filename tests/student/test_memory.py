@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autograder.student.libc import LIBC
 from autograder.student.process import Zygote
 
 _NEW_OBJECTS = """
@@ -17,6 +18,24 @@ print(len({{id(one) >> 20 for one in new}}))
 """
 
 
+_GATHERED = """
+from autograder.student.memory import arrange, gather
+import gc
+before = {id(o) for o in gc.get_objects()}
+gather()
+import asyncio, json, unittest.mock
+new = [id(o) for o in gc.get_objects() if id(o) not in before]
+arrange()
+heap = [line.split()[0].split("-") for line in open("/proc/self/maps") if "[heap]" in line]
+start, end = int(heap[0][0], 16), int(heap[-1][1], 16)
+rss = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+before = rss()
+many = [[str(i)] for i in range(10**6)]
+del many
+print(sum(start <= address < end for address in new) / len(new), rss() - before)
+"""
+
+
 def _megabytes_with_new_objects(first: str) -> int:
     done = subprocess.run([sys.executable, "-c", _NEW_OBJECTS.format(first=first)], capture_output=True, text=True, check=True)
     return int(done.stdout)
@@ -24,6 +43,14 @@ def _megabytes_with_new_objects(first: str) -> int:
 
 def test_objects_of_every_size_lie_together_once_memory_is_arranged():
     assert _megabytes_with_new_objects("arrange()") <= 2 < _megabytes_with_new_objects("")
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "gnu_get_libc_version"), reason="another C library")
+def test_what_is_imported_lies_in_the_heap_and_what_comes_later_is_given_back():
+    done = subprocess.run([sys.executable, "-c", _GATHERED], capture_output=True, text=True, check=True)
+    share_in_the_heap, megabytes_kept = map(float, done.stdout.split())
+    assert share_in_the_heap > 0.8
+    assert megabytes_kept < 40
 
 
 def test_a_locked_zygote_lies_in_huge_pages(locked: Zygote):
