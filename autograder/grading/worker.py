@@ -82,7 +82,6 @@ def warm(blueprint: Blueprint) -> None:
     computed = [blueprint.slots, blueprint.solution_ids]
     for prepared in known:
         computed += [prepared.cases, prepared.expected, prepared.probes, prepared.questions]
-    gc.collect()
     gc.freeze()  # no worker needs to look for garbage in what they share
 
 
