@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from autograder.student.limits import MB, Limits
-from autograder.student.observe import Call, Observation
+from autograder.student.observe import Call, Observation, _copied
 from autograder.student.probes import CallFunction, Oracle
 from autograder.student.process import MAX_LOSSES_OF_ALL, Zygote
-from autograder.student.travel import pack
+from autograder.student.travel import pack, unpack
 from autograder.student.warm import ON_FIRST_USE, libraries_for
 
 SHORT = replace(Limits(), cell=1.0, call=0.5)
@@ -243,6 +243,37 @@ def test_probes_with_tensors_and_generators_travel(unlocked: Zygote) -> None:
         student.load()
         seen = student.ask(cloudpickle.dumps(probe), [Call((torch.ones(2), np.random.default_rng(0)))])
     assert np.array_equal(seen[0].value, 2 + np.random.default_rng(0).normal(size=2))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(6.0).reshape(2, 3),
+        torch.arange(6.0).reshape(2, 3).t(),
+        torch.arange(6)[2:],
+        torch.tensor(1.5, dtype=torch.float64),
+        torch.zeros(0, 3),
+        torch.ones(1).expand(2, 3),
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.ones(2, dtype=torch.complex64).conj(),
+        torch.ones(2, requires_grad=True),
+        torch.nn.Parameter(torch.ones(2)),
+        torch.tensor([True, False]),
+    ],
+    ids=str,
+)
+def test_a_tensor_arrives_as_it_was_and_its_copy_is_its_own(tensor: torch.Tensor) -> None:
+    for other in (unpack(pack([Call((tensor,))]).data, lambda index: None)[0].args[0], _copied(Call((tensor,))).args[0]):
+        assert type(other) is type(tensor)
+        assert (other.dtype, other.shape, other.requires_grad) == (tensor.dtype, tensor.shape, tensor.requires_grad)
+        assert torch.equal(other, tensor)
+        assert other.data_ptr() != tensor.data_ptr() or not tensor.numel()
+
+
+def test_what_is_one_tensor_stays_one() -> None:
+    both = torch.ones(2)
+    first, second = unpack(pack([Call((both, both))]).data, lambda index: None)[0].args
+    assert first is second
 
 
 def test_a_fork_computes_in_one_thread(unlocked: Zygote, observe_once: Once) -> None:
