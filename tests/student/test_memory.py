@@ -1,5 +1,7 @@
 """The zygote's memory, as forks find it."""
 
+import mmap
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,13 +56,20 @@ def test_what_is_imported_lies_in_the_heap_and_what_comes_later_is_given_back():
 
 
 def test_a_locked_zygote_lies_in_huge_pages(locked: Zygote):
-    choice = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not choice.exists() or "[never]" in choice.read_text():
-        pytest.skip("this machine has no huge pages")
-    process = _youngest(locked._process.pid)
-    sizes = dict(line.split(":") for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
-    anonymous, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
+    before = _memory_of(os.getpid())[1]
+    with mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as room:
+        room.madvise(mmap.MADV_HUGEPAGE)
+        room.write(bytes(len(room)))
+        if _memory_of(os.getpid())[1] - before < 60 << 10:
+            pytest.skip("this machine has no huge pages to give")
+    anonymous, huge = _memory_of(_youngest(locked._process.pid))
     assert huge > 0.6 * anonymous
+
+
+def _memory_of(pid: int) -> tuple[int, int]:
+    """Kilobytes of a process that are no file's, and those of them that lie in huge pages."""
+    sizes = dict(line.split(":") for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return int(sizes["Anonymous"].split()[0]), int(sizes["AnonHugePages"].split()[0])
 
 
 def _youngest(pid: int) -> int:
