@@ -70,13 +70,14 @@ def _fill_holes() -> None:
     Otherwise each lies where there happens to be a gap of its size, and each page that is written to must be copied.
     """
     used = {id(o) >> 20 for o in gc.get_objects()}
+    _filling.append(used)  # it would leave two gaps
     for size in range(_SMALL, _HEAD, -_STEP):
         filling = bytes(size - _HEAD)
         while id(filling) >> 20 in used:
             _filling.append(filling)
             filling = bytes(size - _HEAD)
     if _pythons_own.alloc:
-        end = max(id(bytes(_LARGE)) for _ in range(3))
+        end = id(bytes(_LARGE))
         for size in (int(_LARGE / 1.2**k) for k in range(40)):  # down to what counts as small
             for _ in range(_MOST_GAPS):
                 if id(filling := bytes(size)) > end:
