@@ -9,9 +9,7 @@ from autograder.errors import NotebookError
 from autograder.grading.blueprint import Blueprint
 from autograder.grading.judging import Bench, Graded, judge_submission
 from autograder.grading.submission import Submission, own_id, parse, read_bytes, take
-from autograder.student.limits import Limits
-from autograder.student.process import Zygote
-from autograder.student.warm import libraries_for
+from autograder.solo import beside
 from autograder.verdict import Verdict
 
 
@@ -35,6 +33,6 @@ def check(blueprint: Blueprint, submission: Submission, done: Callable[[Verdict]
     """The verdicts, in a process beside this one; `done` gets each as it is reached."""
     exercises = [blueprint.chapter.prepared[s.exercise] for s in blueprint.slots if s.exercise in blueprint.chapter.tasks]
     tried = [p for p, s in zip(exercises, blueprint.slots) if s.solution_id in submission.sources]
-    with closing(Zygote(limits=Limits(), sandbox="none", imports=libraries_for([blueprint.chapter.folder]))) as zygote:
+    with closing(beside(blueprint.chapter)) as zygote:
         _ = [p.expected for p in tried]  # while the zygote starts
         return judge_submission(blueprint, submission, Bench("none", zygote.limits, started=zygote, thorough=True), done)

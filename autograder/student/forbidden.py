@@ -290,7 +290,6 @@ def _set(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
     """Set a name of a module, class or dictionary until `undo` closes. Who has set it since keeps it."""
     space = owner if isinstance(owner, dict) else vars(owner)
     before = space.get(name, _NOTHING)
-
     put = functools.partial(owner.__setitem__, name) if owner is space else functools.partial(setattr, owner, name)
 
     def back() -> None:

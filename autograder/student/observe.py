@@ -139,7 +139,7 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
         new = [_copy(v, memo) for v in value]
     elif kind is dict:
         new = {k: _copy(v, memo) for k, v in value.items()}
-    elif kind.__module__ == "torch" and is_bare_tensor(value):
+    elif is_bare_tensor(value):
         new = value.clone()
     else:
         new = copy.deepcopy(value, memo)
@@ -150,7 +150,7 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
 def is_bare_tensor(value: Any) -> bool:
     """Whether this is a tensor that is no more than its numbers, which NumPy knows and which lie one behind the other."""
     return (
-        type(value).__name__ == "Tensor"
+        (type(value).__module__, type(value).__name__) == ("torch", "Tensor")
         and value.device.type == "cpu"
         and not (value.requires_grad or value.is_sparse or value.is_quantized or value.is_neg() or value.is_conj() or vars(value))
         and str(value.dtype) in _NUMPY_KNOWS

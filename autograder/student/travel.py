@@ -54,7 +54,7 @@ class _Pickler(cloudpickle.Pickler):
         return len(self.left_behind) - 1
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj).__module__ == "torch" and is_bare_tensor(obj):
+        if is_bare_tensor(obj):
             return _tensor, (obj.numpy(),)  # PyTorch's own way writes a file format for each: ten times as slow
         return super().reducer_override(obj)
 
