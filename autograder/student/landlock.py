@@ -1,6 +1,8 @@
 """Landlock: the files that a locked process may reach. Plain system calls through ctypes; no root needed."""
 
+import contextlib
 import ctypes
+import functools
 import os
 import stat
 import struct
@@ -18,13 +20,41 @@ _FILE = _WRITE_FILE | _READ_FILE | _TRUNCATE
 _KNOWN_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # ABI → how many file rights it has
 
 
+@functools.cache
 def abi() -> int:
     """The version that the kernel offers; 0 where there is none."""
     return max(0, LIBC.syscall(_CREATE, None, 0, 1))
 
 
-def restrict(readable: Iterable[str], devices: Iterable[str], work: str) -> None:
-    """Give up every file but `readable` (folders with all below them), `devices` (read and write) and the folder `work`.
+def opened(readable: Iterable[str], devices: Iterable[str]) -> tuple[bytes, ...]:
+    """Rules that allow `readable` (folders with all below them) and `devices` (read and write), for every process that is to be locked.
+
+    What they are about stays open, so that no process has to look for it again.
+    """
+    rules = []
+    for path, rights in [*((path, _READ) for path in readable), *((path, _READ_FILE | _WRITE_FILE) for path in devices)]:
+        with contextlib.suppress(OSError):  # what is not there need not be allowed
+            rules.append(_rule(path, rights))
+    return tuple(rules)
+
+
+def ruleset(rules: Iterable[bytes], work: str) -> int:
+    """A descriptor for what `rules` allow, and the folder `work`.
+
+    Raises
+    ------
+    SandboxError : the kernel refuses
+    """
+    attributes = struct.pack("<QQQ", _all_rights(), 3 if abi() >= 4 else 0, 3 if abi() >= 6 else 0)
+    size = 24 if abi() >= 6 else 16 if abi() >= 4 else 8
+    found = _call(_CREATE, attributes, size, 0)
+    for rule in (*rules, _rule(work, _WORK | _REFER)):
+        _call(_ADD, found, 1, rule, 0)
+    return found
+
+
+def restrict(descriptor: int) -> None:
+    """Give up every file that a ruleset does not allow, and close it.
 
     Also given up, where the kernel knows them: TCP, abstract sockets and signals to processes outside, ioctls on devices.
 
@@ -32,31 +62,20 @@ def restrict(readable: Iterable[str], devices: Iterable[str], work: str) -> None
     ------
     SandboxError : the kernel refuses
     """
-    version = abi()
-    rights = (1 << _KNOWN_RIGHTS.get(version, 16)) - 1
-    attributes = struct.pack("<QQQ", rights, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = _call(_CREATE, attributes, size, 0)
-    for path in readable:
-        _allow(ruleset, path, _READ & rights)
-    for path in devices:
-        _allow(ruleset, path, (_READ_FILE | _WRITE_FILE) & rights)
-    _allow(ruleset, work, (_WORK | _REFER) & rights)
-    _call(_RESTRICT, ruleset, 0)
-    os.close(ruleset)
+    _call(_RESTRICT, descriptor, 0)
+    os.close(descriptor)
 
 
-def _allow(ruleset: int, path: str, rights: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return  # what is not there need not be allowed
-    try:
-        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            rights &= _FILE
-        _call(_ADD, ruleset, 1, struct.pack("<Qi", rights, descriptor), 0)
-    finally:
-        os.close(descriptor)
+def _all_rights() -> int:
+    return (1 << _KNOWN_RIGHTS.get(abi(), 16)) - 1
+
+
+def _rule(path: str, rights: int) -> bytes:
+    """A folder or a file, opened, and what may be done with it."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        rights &= _FILE
+    return struct.pack("<Qi", rights & _all_rights(), descriptor)
 
 
 def _call(number: int, *args: object) -> int:

@@ -1,12 +1,14 @@
 """Lock this process in: what a fork does before the first line of a learner."""
 
 import ctypes
+import fcntl
 import math
 import os
 import resource
 import struct
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,11 @@ from autograder.errors import SandboxError
 from autograder.student import landlock, seccomp
 from autograder.student.libc import LIBC
 from autograder.student.limits import Limits
-from autograder.student.places import DEVICES
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 36, 38
 _CAPABILITY_VERSION = 0x20080522
 _LAST_CAPABILITY = 63
+_OF_RM = (1, 2, 3)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER: with them the zygote's `rm` removes what forks left
 SOCKET = 3  # where the socket to the judge lies in a fork
 
 
@@ -29,26 +31,29 @@ class Lock:
     Attributes
     ----------
     places : folders that may be read
+    rules : what Landlock allows, see `landlock.opened`
     size : bytes of address space that the zygote itself has
     uid : the user to become, or None to stay
     own_uid : whether nobody else's processes count as this user's, so that their number can be limited
     """
 
     places: tuple[str, ...]
+    rules: tuple[bytes, ...]
     size: int
     uid: int | None = None
     own_uid: bool = False
 
 
-def keep_only(descriptor: int) -> int:
-    """Close every descriptor but one, which becomes number `SOCKET`; standard input and output lead nowhere."""
-    if descriptor != SOCKET:
-        os.dup2(descriptor, SOCKET)
+def keep_only(*descriptors: int) -> None:
+    """Close every descriptor but these, which become numbers `SOCKET` and following; standard input and output lead nowhere."""
     null = os.open("/dev/null", os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
-    os.closerange(SOCKET + 1, 1 << 16)
-    return SOCKET
+    end = SOCKET + len(descriptors)
+    aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, end) for descriptor in descriptors]  # where none is in another's way
+    for number, descriptor in enumerate(aside, SOCKET):
+        os.dup2(descriptor, number)
+    os.closerange(end, 1 << 16)
 
 
 def forget_environment() -> None:
@@ -67,14 +72,19 @@ def move_into(home: str) -> None:
     os.chdir(home)
 
 
-def lock(home: str, limits: Limits, how: Lock) -> None:
+def lock(ruleset: int, limits: Limits, how: Lock) -> None:
     """Give up everything that a submission does not need. There is no way back.
+
+    Parameters
+    ----------
+    ruleset : a descriptor for the files that are left, see `landlock.ruleset`
 
     Raises
     ------
     SandboxError : some part of it is refused
     """
     _limit(limits, how)
+    _rule_out(_OF_RM)
     if how.uid is not None:
         os.setgroups([])
         os.setresgid(how.uid, how.uid, how.uid)
@@ -83,7 +93,7 @@ def lock(home: str, limits: Limits, how: Lock) -> None:
     _prctl(_PR_SET_PDEATHSIG, 9)  # after setuid, which clears it
     _prctl(_PR_SET_DUMPABLE, 0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    landlock.restrict(how.places, DEVICES, home)
+    landlock.restrict(ruleset)
     seccomp.install(os.getpid())
 
 
@@ -106,9 +116,17 @@ def _limit(limits: Limits, how: Lock) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
-def _drop_capabilities() -> None:
-    for capability in range(_LAST_CAPABILITY + 1):
+def rule_out_programs() -> None:
+    """Let no program that the zygote or a fork might start have capabilities, but what `rm` needs. Done once, in the zygote."""
+    _rule_out(capability for capability in range(_LAST_CAPABILITY + 1) if capability not in _OF_RM)
+
+
+def _rule_out(capabilities: Iterable[int]) -> None:
+    for capability in capabilities:
         LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # refused without CAP_SETPCAP, where there is nothing to drop
+
+
+def _drop_capabilities() -> None:
     header, nothing = struct.pack("<Ii", _CAPABILITY_VERSION, 0), bytes(24)
     if LIBC.capset(header, nothing):
         raise SandboxError(f"capabilities: {os.strerror(ctypes.get_errno())}")
@@ -122,7 +140,7 @@ def _prctl(option: int, value: int) -> None:
 def separate(limits: Limits) -> None:
     """What is done without a sandbox: limits on memory, time and files, and an end with the zygote."""
     if sys.platform == "linux":
-        _limit(limits, Lock((), int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()))
+        _limit(limits, Lock((), (), int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()))
         _prctl(_PR_SET_PDEATHSIG, 9)
 
 

@@ -15,7 +15,7 @@ from autograder.student.libc import LIBC
 from autograder.student.syscalls import ABSENT, ALLOWED, FILTERED, PRETENDED
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column in the tables, AUDIT_ARCH
-_LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
+_LD, _JA, _JEQ, _JGE, _JSET, _RET = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _ARCH, _ARGS = 0, 4, 16
 
@@ -25,6 +25,9 @@ _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032, 1034)  # dup, fl
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is it a terminal, how much to read, blocking, close-on-exec
 _PRCTL = (3, 15, 16, 0x53564D41)  # get dumpable, thread names, names of memory
 _AF_UNIX = 1
+_X32 = 0x40000000  # on x86_64, calls numbered from here are a second door to everything
+_STEP = struct.Struct("<HBBI")
+_FARTHEST = 255  # instructions that a conditional jump can pass over
 _PID = 0x5E1F5E1F  # stands for the process itself until it is known
 Block = list[tuple[int, int, int, int]]
 
@@ -36,9 +39,10 @@ def install(pid: int) -> None:
     ------
     SandboxError : the machine has no seccomp filters
     """
-    code = compiled().replace(_PID.to_bytes(4, "little"), pid.to_bytes(4, "little"))
-    buffer = ctypes.create_string_buffer(code, len(code))
-    fprog = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+    program, own = compiled()
+    for place in own:
+        struct.pack_into("<I", program, place, pid)
+    fprog = struct.pack("@HP", len(program) // _STEP.size, ctypes.addressof(program))
     if LIBC.prctl(22, 2, fprog, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
         raise SandboxError(f"seccomp: {os.strerror(ctypes.get_errno())}")
 
@@ -50,26 +54,46 @@ def supported() -> bool:
 
 
 @functools.cache
-def compiled() -> bytes:
-    """The program, for process `_PID`. The zygote makes it once for all its forks."""
-    return b"".join(struct.pack("<HBBI", *step) for step in _program())
+def compiled() -> tuple[ctypes.Array, list[int]]:
+    """The program, and the places in it where a process's own number belongs. The zygote makes it once for all its forks."""
+    steps = _program()
+    program = b"".join(_STEP.pack(*step) for step in steps)
+    own = [i * _STEP.size + 4 for i, (_, _, _, value) in enumerate(steps) if value == _PID]
+    return ctypes.create_string_buffer(program, len(program)), own
 
 
 def _program() -> Block:
     column, arch = _MACHINES[platform.machine()]
-    steps = [(_LD, 0, 0, _ARCH), (_JEQ, 1, 0, arch), (_RET, 0, 0, _KILL), (_LD, 0, 0, _NUMBER)]
-    if arch == 0xC000003E:  # the x32 calls, numbered from here, are a second door to everything
-        steps += [(_JGE, 0, 1, 0x40000000), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     blocks: dict[str, Block] = _filters()
     blocks |= {name: [_no(0)] for name in PRETENDED}
     blocks |= {name: [_no(errno.ENOSYS)] for name in ABSENT}
     blocks |= {name: [(_RET, 0, 0, _ALLOW)] for name in ALLOWED}
     numbers = FILTERED | PRETENDED | ABSENT | ALLOWED
-    for name, block in blocks.items():
-        number = numbers[name][column]
-        if number is not None:
-            steps += [(_JEQ, 0, len(block), number), *block]
-    return [*steps, _no(errno.EPERM)]
+    by_number = {numbers[name][column]: block for name, block in blocks.items() if numbers[name][column] is not None}
+    if column == 0:
+        by_number[_X32] = [_no(errno.ENOSYS)]
+    start = [(_LD, 0, 0, _ARCH), (_JEQ, 1, 0, arch), (_RET, 0, 0, _KILL), (_LD, 0, 0, _NUMBER)]
+    return [*start, *_search(_runs(by_number))]
+
+
+def _runs(by_number: dict[int, Block]) -> list[tuple[int, Block]]:
+    """From which number on which block holds, until the next one begins: `by_number`, and a refusal for all numbers between."""
+    runs: list[tuple[int, Block]] = []
+    for number in sorted({0} | set(by_number) | {n + 1 for n in by_number if n != _X32}):
+        block = by_number.get(number, [_no(errno.EPERM)])
+        if not runs or runs[-1][1] != block:
+            runs.append((number, block))
+    return runs
+
+
+def _search(runs: list[tuple[int, Block]]) -> Block:
+    """Find a number's block by halving. The kernel tries a filter on every number when it is installed: one by one takes it longer."""
+    if len(runs) == 1:
+        return runs[0][1]
+    middle = len(runs) // 2
+    low, high, first = _search(runs[:middle]), _search(runs[middle:]), runs[middle][0]
+    jump = [(_JGE, len(low), 0, first)] if len(low) <= _FARTHEST else [(_JGE, 0, 1, first), (_JA, 0, 0, len(low))]
+    return [*jump, *low, *high]
 
 
 def _filters() -> dict[str, Block]:

@@ -24,11 +24,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autograder.student import forks, namespaces, seccomp
+from autograder.student import forks, landlock, namespaces, seccomp
 from autograder.student.cells import SETUP, compiled
 from autograder.student.forbidden import holders, is_module, libraries
 from autograder.student.limits import Limits
-from autograder.student.lock import Lock, adopt_orphans, forget_environment, keep_only, lock, move_into, separate
+from autograder.student.lock import SOCKET, Lock, adopt_orphans, forget_environment, keep_only, lock, move_into, rule_out_programs, separate
 from autograder.student.memory import arrange
 from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
 
@@ -84,7 +84,9 @@ class _Zygote:
         if not self.own:
             os.chmod(self.home, 0o711)
         self.other_user = os.geteuid() == 0 and open_to_all(places, parents=not self.own)
-        self.lock = Lock(tuple(places), size, own_uid=self.other_user or (self.inside and os.geteuid() != 0))
+        rule_out_programs()
+        rules = landlock.opened(places, DEVICES)
+        self.lock = Lock(tuple(places), rules, size, own_uid=self.other_user or (self.inside and os.geteuid() != 0))
         return notes
 
     def run(self) -> None:
@@ -228,10 +230,11 @@ def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None)
     from autograder.student.serve import Server
 
     os.setsid()
-    sock = socket.socket(fileno=keep_only(descriptor))
     move_into(home)
     if how is None:
+        keep_only(descriptor)
         separate(limits)
     else:
-        lock(home, limits, how)
-    Server(Channel(sock, limits), limits).run()
+        keep_only(descriptor, landlock.ruleset(how.rules, home))
+        lock(SOCKET + 1, limits, how)
+    Server(Channel(socket.socket(fileno=SOCKET), limits), limits).run()

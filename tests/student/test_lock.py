@@ -241,6 +241,18 @@ def test_root_becomes_nobody_where_it_can(locked: Zygote, observe_once: Once) ->
 
 
 @linux
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to lose")
+def test_no_program_that_a_fork_might_start_has_capabilities() -> None:
+    code = (
+        "from autograder.student import lock\n"
+        "def bounds():\n    return next(line for line in open('/proc/self/status') if 'CapBnd' in line).split()[1]\n"
+        "lock.rule_out_programs()\nprint(bounds())\nlock._rule_out(lock._OF_RM)\nprint(bounds())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [int(line, 16) for line in done.stdout.split()] == [0b1110, 0]
+
+
+@linux
 def test_two_submissions_do_not_see_each_other(locked: Zygote, ask: Ask) -> None:
     with (
         locked.submission("", "open('mine', 'w').write('x')\nimport os\ndef f(): return os.getcwd()", name="a.b") as one,
