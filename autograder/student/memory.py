@@ -39,6 +39,7 @@ def gather() -> None:
     """
     if not _is_glibc():
         return
+    LIBC.malloc.argtypes, LIBC.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
     LIBC.mallopt(_M_TOP_PAD, _AHEAD)
     LIBC.mallopt(_M_TRIM_THRESHOLD, _AHEAD)
     LIBC.mallopt(_M_MMAP_THRESHOLD, _MAPPED)
@@ -83,6 +84,9 @@ def _fill_holes() -> None:
                 if id(filling := bytes(size)) > end:
                     break
                 _filling.append(filling)
+        for size in range(_SMALL + _STEP, 0, -_STEP):  # which the C library alone hands out
+            while LIBC.malloc(size) < end:
+                pass
 
 
 def _compact() -> None:

@@ -203,6 +203,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     import torch
 
     torch.set_num_threads(1)
+    from autograder.student.rehearse import rehearse
     from autograder.student.serve import seed
     from autograder.student.warm import warm
 
@@ -219,6 +220,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
         seccomp.compiled()
     forks.run_held()
     libraries(len(sys.modules))
+    rehearse()
     seed(0)
     gc.enable()
     return missing
