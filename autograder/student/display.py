@@ -94,12 +94,14 @@ class Capture:
 
     def figures(self) -> None:
         """Keep the open figures, as a notebook shows them after a cell, and close them."""
-        pyplot = sys.modules.get("matplotlib.pyplot")
+        drawn = sys.modules.get("matplotlib._pylab_helpers")  # where pyplot keeps them
+        if drawn is None or not drawn.Gcf.figs:
+            return
+        pyplot = sys.modules["matplotlib.pyplot"]
         try:
-            for number in pyplot.get_fignums()[:10] if pyplot else []:
+            for number in pyplot.get_fignums()[:10]:
                 self.show(pyplot.figure(number))
-            if pyplot:
-                pyplot.close("all")
+            pyplot.close("all")
         except Exception as error:  # drawing runs a learner's objects
             self.notes.append(f"A figure could not be drawn: {type(error).__name__}.")
 

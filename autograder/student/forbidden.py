@@ -16,7 +16,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 #: Where one function has several homes. A forbidden name is forbidden in all of them.
@@ -80,7 +80,8 @@ class Forbidden:
         self.learner_files = learner_files
         self.active = False
         self.names: dict[str, Any] = {}
-        self._undo, self._loaded = ExitStack(), -1
+        self._undo: list[Callable[[], Any]] = []
+        self._loaded = -1
 
     @contextmanager
     def watching(self, names: dict[str, Any]) -> Iterator[None]:
@@ -104,10 +105,11 @@ class Forbidden:
 
     def restore(self) -> None:
         """Put everything back."""
-        self._undo.close()
+        while self._undo:
+            self._undo.pop()()
         self._loaded = -1
 
-    def _patch(self, names: dict[str, Any], undo: ExitStack) -> None:
+    def _patch(self, names: dict[str, Any], undo: list) -> None:
         if not (self.modules or self.functions):
             return
         self.names = names
@@ -116,7 +118,9 @@ class Forbidden:
             self._wrap(name, undo)
         self._hide_modules(names, undo)
         if {n.partition(".")[0] for n in (*self.modules, *self.functions)} & {"torch", "numpy"} and "torch" in sys.modules:
-            undo.enter_context(_torch_mode(self))
+            mode = _torch_mode(self)
+            mode.__enter__()
+            undo.append(functools.partial(mode.__exit__, None, None, None))
 
     def refuse(self, name: str) -> None:
         """Raise that `name` is ruled out."""
@@ -144,20 +148,20 @@ class Forbidden:
         """The forbidden module that one of `names` is or lies in."""
         return next((m for m in self.modules for name in names if name == m or name.startswith(f"{m}.")), None)
 
-    def _guard_imports(self, undo: ExitStack) -> None:
+    def _guard_imports(self, undo: list) -> None:
         for owner, name in ((builtins, "__import__"), (importlib, "import_module")):
             original = getattr(owner, name)
 
-            @functools.wraps(original)
             def guarded(module: str, *args: Any, _original: Callable = original, **kwargs: Any) -> Any:
                 found = self._module_in(str(module), *_parts(module, args, kwargs))
                 if found and self.reached(through=()):
                     self.refuse(found)
                 return _original(module, *args, **kwargs)
 
+            guarded.__name__ = guarded.__qualname__ = name
             _set(owner, name, guarded, undo)
 
-    def _wrap(self, name: str, undo: ExitStack) -> None:
+    def _wrap(self, name: str, undo: list) -> None:
         """Wrap one function in all its homes, and where learner's code has a name for it."""
         original, last = _resolve(name), name.rpartition(".")[2]
         if isinstance(original, type):
@@ -172,7 +176,7 @@ class Forbidden:
                 _set(self.names, key, _Wrapped(value, name, self, passed), undo)
         self._wrap_method(name, last, undo)
 
-    def _wrap_class(self, name: str, kind: type, undo: ExitStack) -> None:
+    def _wrap_class(self, name: str, kind: type, undo: list) -> None:
         original = kind.__init__
 
         @functools.wraps(original)
@@ -183,7 +187,7 @@ class Forbidden:
 
         _set(kind, "__init__", __init__, undo)
 
-    def _wrap_method(self, name: str, last: str, undo: ExitStack) -> None:
+    def _wrap_method(self, name: str, last: str, undo: list) -> None:
         """The method of arrays that has the same name, such as `x.sum()` for `np.sum`; those of tensors are seen by `_torch_mode`."""
         import numpy as np
 
@@ -202,14 +206,17 @@ class Forbidden:
             inner[last] = value
             ctypes.pythonapi.PyType_Modified(ctypes.py_object(np.ndarray))
 
-        undo.callback(put, original)
+        undo.append(functools.partial(put, original))
         put(method)
 
-    def _hide_modules(self, names: dict[str, Any], undo: ExitStack) -> None:
+    def _hide_modules(self, names: dict[str, Any], undo: list) -> None:
         """Put a stand-in where learner's code has a name for a forbidden module or for something of it."""
+        roots = {module.partition(".")[0] for module in self.modules}
         for key, value in list(names.items()):
             home = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            found = self._module_in(home) if isinstance(home, str) and not key.startswith("__") else None
+            if not isinstance(home, str) or home.partition(".")[0] not in roots or key.startswith("__"):
+                continue
+            found = self._module_in(home)
             if found:
                 _set(names, key, _Hidden(found, self), undo)
 
@@ -286,7 +293,7 @@ def _resolve(name: str) -> Any:
     return None
 
 
-def _set(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
+def _set(owner: Any, name: str, value: Any, undo: list) -> None:
     """Set a name of a module, class or dictionary until `undo` closes. Who has set it since keeps it."""
     space = owner if isinstance(owner, dict) else vars(owner)
     before = space.get(name, _NOTHING)
@@ -301,4 +308,4 @@ def _set(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
             put(before)
 
     put(value)
-    undo.callback(back)
+    undo.append(back)

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import functools
 import math
 import os
 import resource
@@ -66,7 +67,8 @@ def forget_environment() -> None:
 
 def move_into(home: str) -> None:
     """Make `home` the place of every file that is named without a folder."""
-    os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME"), home))
+    for name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME"):
+        os.environ[name] = home
     tempfile.tempdir = home
     os.umask(0o077)
     os.chdir(home)
@@ -98,22 +100,27 @@ def lock(ruleset: int, limits: Limits, how: Lock) -> None:
 
 
 def _limit(limits: Limits, how: Lock) -> None:
+    for kind, bounds in rlimits(limits, how.size, how.own_uid):
+        resource.setrlimit(kind, bounds)
+
+
+@functools.lru_cache(8)
+def rlimits(limits: Limits, size: int, own_uid: bool) -> list[tuple[int, tuple[int, int]]]:
+    """Each bound of a process as `resource` has it; see `Lock` for `size` and `own_uid`. The zygote finds them out before it forks."""
     seconds = math.ceil(limits.cpu)
-    bounds = {
-        resource.RLIMIT_AS: how.size + limits.memory,
+    most = {
+        resource.RLIMIT_AS: size + limits.memory,
         resource.RLIMIT_FSIZE: limits.files,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
-    if how.own_uid:
-        bounds[resource.RLIMIT_NPROC] = limits.threads
-    for kind, most in bounds.items():
-        hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    if own_uid:
+        most[resource.RLIMIT_NPROC] = limits.threads
+    hard = {kind: resource.getrlimit(kind)[1] for kind in most}
+    kept = {kind: wanted if hard[kind] == resource.RLIM_INFINITY else min(wanted, hard[kind]) for kind, wanted in most.items()}
+    return [*((kind, (bound, bound)) for kind, bound in kept.items()), (resource.RLIMIT_CPU, (seconds, seconds + 1))]
 
 
 def rule_out_programs() -> None:

@@ -58,7 +58,7 @@ class Server:
             outcome = CellOutcome(before.status, f"In the set-up cell: {before.message}", before.where, error=before.error)
         names = self.cells.names
         missing = tuple(name for name in message["wanted"] if not callable(names.get(name)))
-        fields = asdict(outcome) | {"notes": before.notes + outcome.notes, "missing": missing}
+        fields = vars(outcome) | {"notes": before.notes + outcome.notes, "missing": missing}
         self.channel.send({"nonce": self.nonce, "outcome": fields})
 
     def ask(self, message: dict[str, Any]) -> None:

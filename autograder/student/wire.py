@@ -8,7 +8,6 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -172,15 +171,13 @@ _PUT: dict[type, Callable[[_Writer, Any, int], None]] = {
 }
 
 
-@dataclass
 class _Reader:
     """Walks through a message; `at` is the next byte, `nodes` how many values there were."""
 
-    data: memoryview
-    limits: Limits
-    tensors: bool
-    at: int = len(MAGIC)
-    nodes: int = 0
+    def __init__(self, data: memoryview, limits: Limits, tensors: bool) -> None:
+        self.data, self.tensors = data, tensors
+        self.at, self.end = len(MAGIC), len(data)
+        self.nodes, self.most_nodes, self.most_depth = 0, limits.nodes, limits.depth
 
     def take(self, count: int) -> memoryview:
         start = self.skip(count)
@@ -189,8 +186,8 @@ class _Reader:
     def skip(self, count: int) -> int:
         """Where the next `count` bytes begin; they count as read."""
         start = self.at
-        self.at += count
-        if self.at > len(self.data):
+        self.at = at = start + count
+        if at > self.end:
             raise WireError("the message ends too early")
         return start
 
@@ -199,16 +196,16 @@ class _Reader:
 
     def count(self) -> int:
         """How many values or bytes follow. Each takes at least a byte, so no count can exceed what is left."""
-        count = self.number(_U32)
-        if count > len(self.data) - self.at:
+        (count,) = _U32.unpack_from(self.data, self.skip(4))
+        if count > self.end - self.at:
             raise WireError("the message ends too early")
         return count
 
     def value(self, depth: int) -> Any:
-        self.nodes += 1
-        if self.nodes > self.limits.nodes:
-            raise WireError(f"more than {self.limits.nodes} values")
-        if depth > self.limits.depth:
+        self.nodes = nodes = self.nodes + 1
+        if nodes > self.most_nodes:
+            raise WireError(f"more than {self.most_nodes} values")
+        if depth > self.most_depth:
             raise WireError("nested too deep")
         get = _GET.get(self.data[self.skip(1)])
         if get is None:
@@ -217,8 +214,8 @@ class _Reader:
 
     def values(self, depth: int) -> list:
         count = self.count()
-        if self.nodes + count > self.limits.nodes:
-            raise WireError(f"more than {self.limits.nodes} values")
+        if self.nodes + count > self.most_nodes:
+            raise WireError(f"more than {self.most_nodes} values")
         return [self.value(depth + 1) for _ in range(count)]
 
 

@@ -28,7 +28,18 @@ from autograder.student import forks, landlock, namespaces, seccomp
 from autograder.student.cells import SETUP, compiled
 from autograder.student.forbidden import holders, is_module, libraries
 from autograder.student.limits import Limits
-from autograder.student.lock import SOCKET, Lock, adopt_orphans, forget_environment, keep_only, lock, move_into, rule_out_programs, separate
+from autograder.student.lock import (
+    SOCKET,
+    Lock,
+    adopt_orphans,
+    forget_environment,
+    keep_only,
+    lock,
+    move_into,
+    rlimits,
+    rule_out_programs,
+    separate,
+)
 from autograder.student.memory import arrange
 from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
 
@@ -116,6 +127,8 @@ class _Zygote:
         self.count += 1
         home = os.path.join(self.home, secrets.token_hex(8))  # a name that no neighbour can guess
         bounds = Limits(**request["fork"])
+        if self.full:
+            rlimits(bounds, self.lock.size, self.lock.own_uid)
         how = replace(self.lock, uid=FIRST_UID + self.count % USERS if self.other_user else None) if self.full else None
         self.make_work(home, bounds, os.geteuid() if how is None or how.uid is None else how.uid)
         pid = os.fork()
