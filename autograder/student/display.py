@@ -95,10 +95,10 @@ class Capture:
     def figures(self) -> None:
         """Keep the open figures, as a notebook shows them after a cell, and close them."""
         drawn = sys.modules.get("matplotlib._pylab_helpers")  # where pyplot keeps them
-        if drawn is None or not drawn.Gcf.figs:
-            return
-        pyplot = sys.modules["matplotlib.pyplot"]
         try:
+            if drawn is None or not drawn.Gcf.figs:
+                return
+            pyplot = sys.modules["matplotlib.pyplot"]
             for number in pyplot.get_fignums()[:10]:
                 self.show(pyplot.figure(number))
             pyplot.close("all")
