@@ -84,7 +84,7 @@ class Cells:
         return tuple(f"line {f.lineno}, in {f.name}: {(f.line or '').strip()}"[:300] for f in frames)[-5:]
 
 
-@functools.lru_cache(8)
+@functools.lru_cache(64)
 def compiled(source: str, name: str) -> tuple[str, tuple[types.CodeType, ...]]:
     """A cell as Python: its text with magics translated, and its code, a last expression apart.
 

@@ -34,14 +34,12 @@ class Lock:
     places : folders that may be read
     rules : what Landlock allows, see `landlock.opened`
     size : bytes of address space that the zygote itself has
-    uid : the user to become, or None to stay
     own_uid : whether nobody else's processes count as this user's, so that their number can be limited
     """
 
     places: tuple[str, ...]
     rules: tuple[bytes, ...]
     size: int
-    uid: int | None = None
     own_uid: bool = False
 
 
@@ -74,12 +72,13 @@ def move_into(home: str) -> None:
     os.chdir(home)
 
 
-def lock(ruleset: int, limits: Limits, how: Lock) -> None:
+def lock(ruleset: int, limits: Limits, how: Lock, uid: int | None) -> None:
     """Give up everything that a submission does not need. There is no way back.
 
     Parameters
     ----------
     ruleset : a descriptor for the files that are left, see `landlock.ruleset`
+    uid : the user to become, or None to stay
 
     Raises
     ------
@@ -87,10 +86,10 @@ def lock(ruleset: int, limits: Limits, how: Lock) -> None:
     """
     _limit(limits, how)
     _rule_out(_OF_RM)
-    if how.uid is not None:
+    if uid is not None:
         os.setgroups([])
-        os.setresgid(how.uid, how.uid, how.uid)
-        os.setresuid(how.uid, how.uid, how.uid)
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     _drop_capabilities()
     _prctl(_PR_SET_PDEATHSIG, 9)  # after setuid, which clears it
     _prctl(_PR_SET_DUMPABLE, 0)

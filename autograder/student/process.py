@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -316,7 +315,7 @@ class Student:
         with theirs:
             setup = self._job["setup"] if len(self._job["setup"]) <= MAX_SETUP else ""
             known = {"setup": setup, "forbid": [name for name in self._job["forbid"] if "." in name][:MOST_FORBIDDEN]}
-            self._pid = self.zygote.request({"fork": asdict(self.limits), **known}, [theirs.fileno()])["pid"]
+            self._pid = self.zygote.request({"fork": vars(self.limits), **known}, [theirs.fileno()])["pid"]
         self._channel = Channel(ours, self.limits)
 
     def _bury(self, error: Exception, what: str, seconds: float) -> Lost:

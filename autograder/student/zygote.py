@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import resource
-import secrets
 import select
 import signal
 import socket
@@ -20,7 +19,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +66,8 @@ class _Zygote:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's business
         self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
         self.children: dict[int, tuple[str, int]] = {}
+        self.tasks: dict[tuple, Limits] = {}
+        self.lock: Lock | None = None
         self.count = 0
         self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno(), self.home)
         self.own = self.other_user = False
@@ -77,7 +77,7 @@ class _Zygote:
         forget_environment()
         arrange()  # before the lock takes /proc away
         notes = self.arm(options["hidden"]) if self.full else []
-        places = self.lock.places if self.full else ()
+        places = self.lock.places if self.lock else ()
         greeting = {"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside, "places": places}
         control.send(json.dumps(greeting).encode())
 
@@ -118,29 +118,36 @@ class _Zygote:
             self.end(pid)
 
     def fork(self, request: dict[str, Any], descriptor: int) -> dict[str, Any]:
-        """A child that serves the judge over `descriptor`. What is the course's own about its task is prepared here, once for all."""
-        with suppress(Exception):  # the fork will say what is wrong with it
-            compiled(request["setup"], SETUP)
-        for name in request["forbid"]:
-            if not is_module(name):
-                holders(name, len(sys.modules))
+        """A child that serves the judge over `descriptor`."""
+        limits = self.prepared(request)
         self.count += 1
-        home = os.path.join(self.home, secrets.token_hex(8))  # a name that no neighbour can guess
-        bounds = Limits(**request["fork"])
-        if self.full:
-            rlimits(bounds, self.lock.size, self.lock.own_uid)
-        how = replace(self.lock, uid=FIRST_UID + self.count % USERS if self.other_user else None) if self.full else None
-        self.make_work(home, bounds, os.geteuid() if how is None or how.uid is None else how.uid)
+        home = f"{self.home}/{os.urandom(8).hex()}"  # a name that no neighbour can guess
+        uid = FIRST_UID + self.count % USERS if self.other_user else None
+        self.make_work(home, limits, os.geteuid() if uid is None else uid)
         pid = os.fork()
         if pid == 0:
             self.children.clear()  # the names of neighbours' folders
             try:
-                become_student(descriptor, home, bounds, how)
+                become_student(descriptor, home, limits, self.lock, uid)
             finally:
                 os._exit(0)
         os.close(descriptor)
-        self.children[pid] = (home, bounds.files)
+        self.children[pid] = (home, limits.files)
         return {"pid": pid}
+
+    def prepared(self, request: dict[str, Any]) -> Limits:
+        """The limits of a fork. What is the course's own about its task is prepared, once for all forks."""
+        key = (request["setup"], *request["forbid"], *request["fork"].values())
+        if key not in self.tasks:
+            with suppress(Exception):  # the fork will say what is wrong with it
+                compiled(request["setup"], SETUP)
+            for name in request["forbid"]:
+                if not is_module(name):
+                    holders(name, len(sys.modules))
+            limits = self.tasks[key] = Limits(**request["fork"])
+            if self.lock:
+                rlimits(limits, self.lock.size, self.lock.own_uid)
+        return self.tasks[key]
 
     def watch(self) -> None:
         """Where a work folder has no size of its own: kill who writes more than it may."""
@@ -239,7 +246,7 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     return missing
 
 
-def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None) -> None:
+def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None, uid: int | None) -> None:
     """Lock this process in, then serve the judge."""
     from autograder.student.channel import Channel
     from autograder.student.serve import Server
@@ -251,5 +258,5 @@ def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None)
         separate(limits)
     else:
         keep_only(descriptor, landlock.ruleset(how.rules, home))
-        lock(SOCKET + 1, limits, how)
+        lock(SOCKET + 1, limits, how, uid)
     Server(Channel(socket.socket(fileno=SOCKET), limits), limits).run()
