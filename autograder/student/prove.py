@@ -174,6 +174,6 @@ def _unchanged(secret: str) -> Proof:
 def _ends(zygote: Zygote) -> Proof:
     """Whether a process that hangs and ignores signals ends with its time."""
     source = "import signal\nfor n in set(range(1, 32)) - {9, 19}:\n    signal.signal(n, signal.SIG_IGN)\nwhile True: pass"
-    with zygote.submission("", source, name="proof", limits=replace(zygote.limits, cell=0.5)) as student:
+    with zygote.submission("", source, name="proof", limits=replace(zygote.limits, cell=0.2)) as student:
         status = student.load().status
     return Proof("ends when its time is up", status == "time", f"{signal.Signals(9).name} after its time: {status}")
