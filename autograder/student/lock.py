@@ -2,7 +2,6 @@
 
 import ctypes
 import fcntl
-import functools
 import math
 import os
 import resource
@@ -10,8 +9,6 @@ import struct
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 from autograder.errors import SandboxError
 from autograder.student import landlock, seccomp
@@ -25,22 +22,8 @@ _OF_RM = (1, 2, 3)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER: with th
 SOCKET = 3  # where the socket to the judge lies in a fork
 
 
-@dataclass(frozen=True)
-class Lock:
-    """What every fork of one zygote is locked in with.
-
-    Attributes
-    ----------
-    places : folders that may be read
-    rules : what Landlock allows, see `landlock.opened`
-    size : bytes of address space that the zygote itself has
-    own_uid : whether nobody else's processes count as this user's, so that their number can be limited
-    """
-
-    places: tuple[str, ...]
-    rules: tuple[bytes, ...]
-    size: int
-    own_uid: bool = False
+#: Bounds of a process, as `resource` has them: a kind, and its soft and hard value.
+Bounds = list[tuple[int, tuple[int, int]]]
 
 
 def keep_only(*descriptors: int) -> None:
@@ -72,19 +55,20 @@ def move_into(home: str) -> None:
     os.chdir(home)
 
 
-def lock(ruleset: int, limits: Limits, how: Lock, uid: int | None) -> None:
+def lock(ruleset: int, bounds: Bounds, uid: int | None) -> None:
     """Give up everything that a submission does not need. There is no way back.
 
     Parameters
     ----------
     ruleset : a descriptor for the files that are left, see `landlock.ruleset`
+    bounds : see `rlimits`
     uid : the user to become, or None to stay
 
     Raises
     ------
     SandboxError : some part of it is refused
     """
-    _limit(limits, how)
+    _bind(bounds)
     _rule_out(_OF_RM)
     if uid is not None:
         os.setgroups([])
@@ -98,14 +82,19 @@ def lock(ruleset: int, limits: Limits, how: Lock, uid: int | None) -> None:
     seccomp.install(os.getpid())
 
 
-def _limit(limits: Limits, how: Lock) -> None:
-    for kind, bounds in rlimits(limits, how.size, how.own_uid):
-        resource.setrlimit(kind, bounds)
+def _bind(bounds: Bounds) -> None:
+    for kind, values in bounds:
+        resource.setrlimit(kind, values)
 
 
-@functools.lru_cache(8)
-def rlimits(limits: Limits, size: int, own_uid: bool) -> list[tuple[int, tuple[int, int]]]:
-    """Each bound of a process as `resource` has it; see `Lock` for `size` and `own_uid`. The zygote finds them out before it forks."""
+def rlimits(limits: Limits, size: int, *, own_uid: bool = False) -> Bounds:
+    """The bounds of a process.
+
+    Parameters
+    ----------
+    size : bytes of address space that the process has to begin with
+    own_uid : whether nobody else's processes count as this user's, so that their number can be limited
+    """
     seconds = math.ceil(limits.cpu)
     most = {
         resource.RLIMIT_AS: size + limits.memory,
@@ -143,10 +132,10 @@ def _prctl(option: int, value: int) -> None:
         raise SandboxError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
 
 
-def separate(limits: Limits) -> None:
+def separate(bounds: Bounds) -> None:
     """What is done without a sandbox: limits on memory, time and files, and an end with the zygote."""
     if sys.platform == "linux":
-        _limit(limits, Lock((), (), int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()))
+        _bind(bounds)
         _prctl(_PR_SET_PDEATHSIG, 9)
 
 

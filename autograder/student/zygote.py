@@ -28,7 +28,7 @@ from autograder.student.forbidden import holders, is_module, libraries
 from autograder.student.limits import Limits
 from autograder.student.lock import (
     SOCKET,
-    Lock,
+    Bounds,
     adopt_orphans,
     forget_environment,
     keep_only,
@@ -66,8 +66,8 @@ class _Zygote:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's business
         self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
         self.children: dict[int, tuple[str, int]] = {}
-        self.tasks: dict[tuple, Limits] = {}
-        self.lock: Lock | None = None
+        self.tasks: dict[tuple, tuple[Limits, Bounds]] = {}
+        self.rules: tuple[bytes, ...] = ()
         self.count = 0
         self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno(), self.home)
         self.own = self.other_user = False
@@ -76,16 +76,15 @@ class _Zygote:
         missing = prepare(options["imports"])
         forget_environment()
         arrange()  # before the lock takes /proc away
-        notes = self.arm(options["hidden"]) if self.full else []
-        places = self.lock.places if self.lock else ()
+        self.size = address_space()
+        places, notes = self.arm(options["hidden"]) if self.full else ([], [])
         greeting = {"ready": os.getpid(), "missing": missing, "notes": notes, "namespaces": self.inside, "places": places}
         control.send(json.dumps(greeting).encode())
 
-    def arm(self, hidden: list[str]) -> list[str]:
-        """Find out once what every fork is locked in with; gives back what this machine does not grant."""
+    def arm(self, hidden: list[str]) -> tuple[list[str], list[str]]:
+        """Find out once what every fork is locked in with; gives back the places that it can read, and what this machine lacks."""
         places, notes = readable(), []
         refuse_overlap(places, hidden)
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         if self.inside:
             try:
                 namespaces.confine(places, DEVICES, self.home)
@@ -96,9 +95,8 @@ class _Zygote:
             os.chmod(self.home, 0o711)
         self.other_user = os.geteuid() == 0 and open_to_all(places, parents=not self.own)
         rule_out_programs()
-        rules = landlock.opened(places, DEVICES)
-        self.lock = Lock(tuple(places), rules, size, own_uid=self.other_user or (self.inside and os.geteuid() != 0))
-        return notes
+        self.rules = landlock.opened(places, DEVICES)
+        return places, notes
 
     def run(self) -> None:
         """Serve until the socket closes, then take every child along."""
@@ -119,7 +117,7 @@ class _Zygote:
 
     def fork(self, request: dict[str, Any], descriptor: int) -> dict[str, Any]:
         """A child that serves the judge over `descriptor`."""
-        limits = self.prepared(request)
+        limits, bounds = self.prepared(request)
         self.count += 1
         home = f"{self.home}/{os.urandom(8).hex()}"  # a name that no neighbour can guess
         uid = FIRST_UID + self.count % USERS if self.other_user else None
@@ -128,14 +126,14 @@ class _Zygote:
         if pid == 0:
             self.children.clear()  # the names of neighbours' folders
             try:
-                become_student(descriptor, home, limits, self.lock, uid)
+                become_student(descriptor, home, limits, bounds, self.rules if self.full else None, uid)
             finally:
                 os._exit(0)
         os.close(descriptor)
         self.children[pid] = (home, limits.files)
         return {"pid": pid}
 
-    def prepared(self, request: dict[str, Any]) -> Limits:
+    def prepared(self, request: dict[str, Any]) -> tuple[Limits, Bounds]:
         """The limits of a fork. What is the course's own about its task is prepared, once for all forks."""
         key = (request["setup"], *request["forbid"], *request["fork"].values())
         if key not in self.tasks:
@@ -144,9 +142,9 @@ class _Zygote:
             for name in request["forbid"]:
                 if not is_module(name):
                     holders(name, len(sys.modules))
-            limits = self.tasks[key] = Limits(**request["fork"])
-            if self.lock:
-                rlimits(limits, self.lock.size, self.lock.own_uid)
+            limits = Limits(**request["fork"])
+            own_uid = self.other_user or (self.inside and os.geteuid() != 0)
+            self.tasks[key] = limits, rlimits(limits, self.size, own_uid=own_uid)
         return self.tasks[key]
 
     def watch(self) -> None:
@@ -214,6 +212,12 @@ def kill_orphans(known: set[int]) -> None:
             os.waitpid(pid, 0)
 
 
+def address_space() -> int:
+    """Bytes of it that this process has; 0 where that is not told."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+
+
 def prepare(imports: Sequence[str] = ()) -> list[str]:
     """Import and warm what the forks share."""
     gc.disable()  # what is imported is no garbage
@@ -246,17 +250,17 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     return missing
 
 
-def become_student(descriptor: int, home: str, limits: Limits, how: Lock | None, uid: int | None) -> None:
-    """Lock this process in, then serve the judge."""
+def become_student(descriptor: int, home: str, limits: Limits, bounds: Bounds, rules: tuple[bytes, ...] | None, uid: int | None) -> None:
+    """Lock this process in, unless there are no `rules` for the files that are left to it; then serve the judge."""
     from autograder.student.channel import Channel
     from autograder.student.serve import Server
 
     os.setsid()
     move_into(home)
-    if how is None:
+    if rules is None:
         keep_only(descriptor)
-        separate(limits)
+        separate(bounds)
     else:
-        keep_only(descriptor, landlock.ruleset(how.rules, home))
-        lock(SOCKET + 1, limits, how, uid)
+        keep_only(descriptor, landlock.ruleset(rules, home))
+        lock(SOCKET + 1, bounds, uid)
     Server(Channel(socket.socket(fileno=SOCKET), limits), limits).run()
