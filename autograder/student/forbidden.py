@@ -7,13 +7,16 @@ digging deeper; what is promised is that nobody gets around it by accident or by
 """
 
 import builtins
-import contextlib
 import ctypes
 import functools
 import gc
 import importlib
 import importlib.util
+import os
 import sys
+import sysconfig
+import tempfile
+import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,13 +24,20 @@ from typing import Any
 
 #: Where one function has several homes. A forbidden name is forbidden in all of them.
 HOMES = (
-    "numpy", "numpy.linalg", "numpy.fft", "scipy.special", "scipy.linalg", "math", "cmath",
+    "numpy", "numpy.linalg", "numpy.fft", "numpy.ma", "scipy.special", "scipy.linalg", "math", "cmath",
     "torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
 )  # fmt: skip
 _NOTHING = object()
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
-#: Code of Python's own that only hands a call on, as `singledispatch` does.
-_HANDS_ON = (functools.__file__, contextlib.__file__)
+_STANDARD, _INSTALLED = (os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib"))
+#: Code of Python's own that imports and calls what it is told to, as `singledispatch` and `pkgutil.resolve_name` do.
+_HANDS_ON = tuple(
+    os.path.join(sysconfig.get_path("stdlib"), *name.split("/"))
+    for name in (
+        "functools.py", "contextlib.py", "pkgutil.py", "pydoc.py", "timeit.py", "threading.py", "concurrent/futures/thread.py",
+        "importlib/__init__.py", "importlib/util.py",
+    )
+)  # fmt: skip
 #: What NumPy's own functions call too, `np.isclose` and `str(array)` among them. Here only learner's own calls are meant.
 INSIDE_NUMPY = ("numpy.errstate", "numpy.seterr")
 
@@ -117,6 +127,7 @@ class Forbidden:
         for name in self.functions:
             self._wrap(name, undo)
         self._hide_modules(names, undo)
+        self._unload(undo)
         if {n.partition(".")[0] for n in (*self.modules, *self.functions)} & {"torch", "numpy"} and "torch" in sys.modules:
             mode = _torch_mode(self)
             mode.__enter__()
@@ -128,21 +139,18 @@ class Forbidden:
         raise ForbiddenError(f"{name} is ruled out in this task{': ' + why if why else ''}. Build it yourself.")
 
     def reached(self, *, through: tuple[str, ...] = ("numpy", "torch")) -> bool:
-        """Whether learner's code is the caller, directly or `through` a library's own functions."""
+        """Whether learner's code is the caller, directly, by Python's own functions, or `through` those of a library."""
         frame = sys._getframe(2)
         while frame:
             file = frame.f_code.co_filename
-            if self.learner_files(file):
+            if _is_setup(file):
+                return False
+            if self.learner_files(file) or _is_own(file, frame.f_globals):
                 return True
-            if file.startswith("<"):  # exec and eval: whose it is shows in the globals, if at all
-                if frame.f_globals is self.names and not _is_setup(file):
-                    return True
-                if _is_setup(file):
-                    return False
-            elif file != __file__ and file not in _HANDS_ON and not any(f"/{library}/" in file for library in through):
+            if not (file.startswith("<") or file == __file__ or _hands_on(file, through)):
                 return False
             frame = frame.f_back
-        return False
+        return threading.current_thread() is not threading.main_thread()  # a learner has started it: nobody else does
 
     def _module_in(self, *names: str) -> str | None:
         """The forbidden module that one of `names` is or lies in."""
@@ -220,6 +228,14 @@ class Forbidden:
             if found:
                 _set(names, key, _Hidden(found, self), undo)
 
+    def _unload(self, undo: list) -> None:
+        """Take forbidden modules of the course itself, of which no library makes use, out of everybody's reach."""
+        for name in [n for n in sys.modules if n.startswith("utils.") and self._module_in(n)]:
+            parent, _, last = name.rpartition(".")
+            if hasattr(sys.modules.get(parent), last):
+                _set(sys.modules[parent], last, _Hidden(name, self), undo)
+            undo.append(functools.partial(sys.modules.__setitem__, name, sys.modules.pop(name)))
+
 
 class _Wrapped:
     """A forbidden function: itself, unless learner's code reaches it while a probe runs."""
@@ -278,6 +294,21 @@ def _parts(module: str, args: tuple, kwargs: dict[str, Any]) -> list[str]:
 def _passed(name: str) -> tuple[str, ...]:
     """The libraries through whose functions a call of `name` still counts as learner's own."""
     return () if name in INSIDE_NUMPY else ("numpy", "torch")
+
+
+def _is_own(file: str, names: dict[str, Any]) -> bool:
+    """Whether code with these globals, from this file, is a learner's: what a cell has written to a file, or given to exec or eval."""
+    if file.startswith("<"):
+        module = sys.modules.get(str(names.get("__name__")))
+        return module is None or vars(module) is not names or module.__name__ == "__main__"
+    return not os.path.isabs(file) or file.startswith(os.path.join(tempfile.gettempdir(), ""))
+
+
+def _hands_on(file: str, through: tuple[str, ...]) -> bool:
+    """Whether a file of a library only hands on what a learner's code wants: a call, if it is Python's own, or `through` some others."""
+    if file in _HANDS_ON or any(f"/{library}/" in file for library in through):
+        return True
+    return bool(through) and file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
 
 
 def _is_setup(file: str) -> bool:

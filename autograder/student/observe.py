@@ -103,8 +103,11 @@ def observe(probe: Callable, submission: Any, call: Call, learner_files: Callabl
     ----------
     learner_files : tells whether a traceback's file name holds learner's code; other lines are left out
     """
-    given = _copied(call)
-    with warnings.catch_warnings(record=True) as caught, np.errstate(divide="warn", over="warn", invalid="warn", under="ignore"):
+    given, strayed = _copied(call), _Strayed()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        np.errstate(divide="call", over="call", invalid="call", under="ignore", call=strayed),
+    ):
         warnings.simplefilter("always")
         try:
             value = plain(probe(submission, *given.args, **given.kwargs))
@@ -112,11 +115,23 @@ def observe(probe: Callable, submission: Any, call: Call, learner_files: Callabl
             return Observation(error="memory", message="The code asked for more memory than it may have.")
         except (Exception, SystemExit) as error:
             return Observation(error=type(error).__name__, message=_text(error), where=_learner_lines(error, learner_files))
+    others = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     return Observation(
         value=value,
-        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, RuntimeWarning))),
+        warnings=tuple(dict.fromkeys([*strayed.found, *others])),
         changed=_changed(call, given),
     )
+
+
+class _Strayed:
+    """Keeps what NumPy found to overflow, to be invalid or divided by zero, whatever becomes of the warning."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __call__(self, kind: str, flag: int) -> None:
+        self.found.append(f"{kind} encountered")
+        warnings.warn(self.found[-1], RuntimeWarning, stacklevel=2)  # who has made errors of warnings gets them
 
 
 def _copied(call: Call) -> Call:

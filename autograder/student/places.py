@@ -14,7 +14,6 @@ _SYSTEM = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts",
     "/usr/share/zoneinfo", "/usr/share/fonts", "/usr/share/fontconfig", "/dev/urandom", "/dev/random",
 )  # fmt: skip
-_PACKAGES = ("utils",)  # what learners import and does not lie among the installed packages
 
 
 def readable() -> list[str]:
@@ -23,7 +22,7 @@ def readable() -> list[str]:
     libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     libraries |= {str(Path(prefix) / "lib") for prefix in (sys.prefix, sys.base_prefix)}
     libraries |= {entry for entry in sys.path if Path(entry).is_dir() and not _is_course(Path(entry), course)}
-    found = [Path(p) for p in (*libraries, *_SYSTEM, *_package_folders())]
+    found = [Path(p) for p in (*libraries, *_SYSTEM)]
     names = {str(name) for p in found if p.exists() for name in (p.absolute(), p.resolve())}
     return sorted(n for n in names if not any(n.startswith(f"{other}/") for other in names))
 
@@ -33,11 +32,6 @@ def _is_course(entry: Path, course: Path) -> bool:
     entry = entry.resolve()
     installed = any(entry.is_relative_to(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix))
     return (entry.is_relative_to(course) and not installed) or (entry / "chapters").is_dir()
-
-
-def _package_folders() -> list[str]:
-    specs = [importlib.util.find_spec(name) for name in _PACKAGES]
-    return [place for spec in specs if spec for place in spec.submodule_search_locations or ()]
 
 
 def refuse_overlap(places: Iterable[str], hidden: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """What may travel into the learner's process besides a chapter's own probes."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +40,15 @@ class Oracle:
     """A function of the judge that a learner's code may call but never see.
 
     In one process it simply calls the function. It does not travel: the student process puts a proxy in its place.
+
+    Parameters
+    ----------
+    name, signature : what it shows of itself; the same for all functions that a learner's code must tell apart
     """
 
-    def __init__(self, function: Callable) -> None:
+    def __init__(self, function: Callable, name: str = "function", signature: inspect.Signature | None = None) -> None:
         self._function = function
+        self.__name__, self.__signature__ = name, signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(*args, **kwargs)

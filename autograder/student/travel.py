@@ -4,6 +4,7 @@ Only the judge pickles, and only the student process unpickles.
 """
 
 import builtins
+import inspect
 import io
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -49,9 +50,9 @@ class _Pickler(cloudpickle.Pickler):
             return None
         for index, known in enumerate(self.left_behind):
             if known is obj:
-                return index
+                return index, obj.__name__, obj.__signature__
         self.left_behind.append(obj)
-        return len(self.left_behind) - 1
+        return len(self.left_behind) - 1, obj.__name__, obj.__signature__
 
     def reducer_override(self, obj: Any) -> Any:
         if is_bare_tensor(obj):
@@ -66,12 +67,12 @@ def _tensor(array: np.ndarray) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, proxy: Callable[[int], Any]) -> None:
+    def __init__(self, file: io.BytesIO, ask: Callable[[int, tuple, dict], Any]) -> None:
         super().__init__(file)
-        self.proxy = proxy
+        self.ask = ask
 
     def persistent_load(self, pid: Any) -> Any:
-        return self.proxy(int(pid))
+        return Proxy(self.ask, *pid)
 
 
 def pack(calls: Sequence[Call]) -> Packed:
@@ -82,16 +83,17 @@ def pack(calls: Sequence[Call]) -> Packed:
     return Packed(calls, file.getvalue(), tuple(oracles))
 
 
-def unpack(data: bytes, proxy: Callable[[int], Any]) -> list[Call]:
-    """The calls, with `proxy(index)` in the place of each oracle. For the student process only."""
-    return _Unpickler(io.BytesIO(data), proxy).load()
+def unpack(data: bytes, ask: Callable[[int, tuple, dict], Any]) -> list[Call]:
+    """The calls, with a proxy in the place of each oracle, that calls `ask(index, args, kwargs)`. For the student process only."""
+    return _Unpickler(io.BytesIO(data), ask).load()
 
 
 class Proxy:
     """An oracle as the learner's code sees it: a function that is answered by the judge."""
 
-    def __init__(self, ask: Callable[[int, tuple, dict], Any], index: int) -> None:
+    def __init__(self, ask: Callable[[int, tuple, dict], Any], index: int, name: str, signature: inspect.Signature | None) -> None:
         self._ask, self._index = ask, index
+        self.__name__, self.__signature__ = name, signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._ask(self._index, args, kwargs)

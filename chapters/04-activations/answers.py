@@ -25,7 +25,7 @@ def _softmax(z, axis=-1):
 
 
 _TRANSPOSED = np.array([[-5.0, 0.7, 2.0], [3.0, -1.5, 0.2]]).T
-_SILENCE = dict.fromkeys(("numpy.errstate", "numpy.seterr", "warnings"), "avoid the overflow, do not silence it")
+_SILENCE = dict.fromkeys(("numpy.errstate", "numpy.seterr", "numpy.seterrcall", "warnings"), "avoid the overflow, do not silence it")
 
 
 # ---------------------------------------------------------------------------------------------------------------- relu family
@@ -474,12 +474,14 @@ def _tanh_pair(tanh):
 
 _NEARLY_FLAT = np.array([-12.3, -10.5, 10.5, 12.3])  # 1 - |tanh| is 4e-11 and 2e-9 here: a clip or a cut at 10 or 12 shows
 
+_INVERSE = {"numpy": ("arctanh", "arcsinh", "arccosh")} | dict.fromkeys(("math", "cmath"), ("atanh", "asinh", "acosh"))
 _NO_TANH = (
     {
         f"{library}.{name}": "tanh is to be built from exp"
         for library in ("numpy", "math", "cmath")
-        for name in ("tanh", "sinh", "cosh", "tan", "sin", "cos")
+        for name in ("tanh", "sinh", "cosh", "tan", "sin", "cos", *_INVERSE[library])
     }
+    | dict.fromkeys(("numpy.sinc", "matplotlib.scale"), "it computes a sine inside")
     | dict.fromkeys(("torch", "scipy"), "")
     | _SILENCE
 )

@@ -215,3 +215,55 @@ def test_a_solution_cannot_import_a_module_that_the_setup_can(unlocked: Zygote, 
         assert ask(student, [(torch.ones(1),)])[0].error == "ForbiddenError"
     with unlocked.submission("", "import scipy.special", name="a.b", forbid={"scipy": ""}) as student:
         assert student.load().error == "ForbiddenError"
+
+
+BY_ANOTHER_HAND = {
+    "a file of its own": "open('mine.py', 'w').write('import numpy as np\\ndef g(x): return np.tanh(x)')\n"
+    "import sys; sys.path.insert(0, '.')\nfrom mine import g\ndef f(x): return g(x)",
+    "exec": "own = {'np': np}\nexec('def g(x): return np.tanh(x)', own)\nf = own['g']",
+    "a file that is none": "own = {'np': np}\nexec(compile('def g(x): return np.tanh(x)', 'g.py', 'exec'), own)\nf = own['g']",
+    "a thread": "from concurrent.futures import ThreadPoolExecutor as Pool\nfrom operator import attrgetter\n"
+    "def f(x): return Pool(1).submit(attrgetter('tanh')(np), x).result()",
+    "masked arrays": "from operator import methodcaller\ndef f(x): return float(methodcaller('tanh', x)(np.ma))",
+    "timeit": "import timeit\ndef f(x): return timeit.timeit('np.tanh(0.0)', globals={'np': np}, number=1)",
+}
+
+
+@pytest.mark.parametrize("source", BY_ANOTHER_HAND.values(), ids=BY_ANOTHER_HAND)
+def test_a_function_is_ruled_out_for_whatever_a_cell_sets_to_work(
+    unlocked: Zygote, ask: Callable[..., list[Observation]], source: str
+) -> None:
+    with unlocked.submission("import numpy as np", source, name="a.b", forbid={"numpy.tanh": ""}) as student:
+        assert student.load().status == "ok"
+        assert ask(student, [(1.0,)])[0].error == "ForbiddenError"
+
+
+LIBRARIANS = {
+    "pkgutil": "import pkgutil\ndef f(x): return pkgutil.resolve_name('scipy.special.expit')(x)",
+    "pydoc": "import pydoc\ndef f(x): return pydoc.locate('scipy.special').expit(x)",
+    "a file of its own": "open('mine.py', 'w').write('from scipy.special import expit')\n"
+    "import sys; sys.path.insert(0, '.')\ndef f(x):\n    import mine\n    return mine.expit(x)",
+}
+
+
+@pytest.mark.parametrize("source", LIBRARIANS.values(), ids=LIBRARIANS)
+def test_a_module_is_ruled_out_for_who_fetches_it_for_a_cell(unlocked: Zygote, ask: Callable[..., list[Observation]], source: str) -> None:
+    with unlocked.submission("", source, name="a.b", forbid={"scipy": ""}) as student:
+        assert student.load().status == "ok"
+        assert ask(student, [(1.0,)])[0].error in ("ForbiddenError", "ErrorDuringImport")  # pydoc makes its own of it
+
+
+@pytest.mark.parametrize("way", ["sys.modules['utils.markup']", "utils.markup", "gone('utils.markup')"])
+def test_a_forbidden_module_of_the_course_is_out_of_reach(unlocked: Zygote, ask: Callable[..., list[Observation]], way: str) -> None:
+    source = f"import sys, utils\ngone = __import__\ndef f(): return {way}.block('a')"
+    with unlocked.submission("", source, name="a.b", forbid={"utils.markup": ""}) as student:
+        assert student.load().status == "ok"
+        assert ask(student, [()])[0].error in ("ForbiddenError", "KeyError")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["np.testing.assert_allclose(x, x)", "__import__('unittest').TestCase()", "__import__('random').sample([1], 1)"],
+)
+def test_what_python_imports_for_itself_is_fine(body: str) -> None:
+    call(f"def f(x): return {body}", SILENCE)

@@ -1,5 +1,6 @@
 """One submission, one process: what it answers, and what becomes of it."""
 
+import inspect
 import os
 import time
 from collections.abc import Callable
@@ -280,3 +281,42 @@ def test_a_fork_computes_in_one_thread(unlocked: Zygote, observe_once: Once) -> 
     source = "import torch, threading\ndef f():\n    torch.ones(500, 500) @ torch.ones(500, 500)\n"
     source += "    return [torch.get_num_threads(), threading.active_count()]"
     assert observe_once(unlocked, source).value == [1, 1]
+
+
+def test_an_oracle_has_the_name_and_signature_that_it_shall_show(unlocked: Zygote) -> None:
+    def scaled(x, scale=1.0):
+        return x * scale
+
+    oracle = Oracle(lambda *args: 0, "softmax", inspect.signature(scaled))
+    source = "import inspect\ndef f(g): return g.__name__, str(inspect.signature(g))"
+    with unlocked.submission("", source, name="a.b") as student:
+        student.load()
+        assert student.ask(PROBE, [Call((oracle,))])[0].value == ("softmax", "(x, scale=1.0)")
+    assert (oracle.__name__, str(inspect.signature(oracle))) == ("softmax", "(x, scale=1.0)")
+
+
+@pytest.mark.parametrize(
+    "silence", ["import logging; logging.captureWarnings(True)", "import warnings; warnings.simplefilter('ignore')", ""]
+)
+def test_what_overflows_is_told_whatever_becomes_of_the_warning(unlocked: Zygote, silence: str) -> None:
+    source = f"import numpy as np\ndef f(x):\n    {silence or 'pass'}\n    return np.exp(x)"
+    with unlocked.submission("", source, name="a.b") as student:
+        student.load()
+        assert student.ask(PROBE, [Call((np.array([1e4]),))])[0].warnings == ("overflow encountered",)
+
+
+def test_a_warning_can_still_be_made_an_error(unlocked: Zygote) -> None:
+    source = """
+import warnings
+import numpy as np
+def f(x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return np.exp(x)
+        except RuntimeWarning:
+            return "too large"
+"""
+    with unlocked.submission("", source, name="a.b") as student:
+        student.load()
+        assert student.ask(PROBE, [Call((np.array([1e4]),))])[0].value == "too large"
