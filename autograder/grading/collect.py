@@ -49,6 +49,11 @@ class Course:
         return {name for c in known for name in (c.name, c.slug)}
 
     @cached_property
+    def students(self) -> set[str]:
+        """Who has handed in something before, folded."""
+        return {fold(folder.name) for folder in self.settings.folder("submitted").resolve().glob("*")}
+
+    @cached_property
     def solutions(self) -> dict[str, set[str]]:
         """Chapter → ids of its solution cells."""
         return {c.name: _solutions(self.settings.root, c) for c in self.chapters}
@@ -75,10 +80,10 @@ def collect(settings: Settings, chapters: Sequence[Chapter], origin: Path) -> Co
     course, collected, budget = Course(settings, chapters), Collected(), Budget(MAX_TOTAL)
     with ExitStack() as stack:
         told: list[str] = []
-        uploads = _without_exports(contents(origin, stack, told), course.names, stack, told)
-        claimed = claims([u.parts for u in uploads], course.names)
+        uploads = _without_exports(contents(origin, stack, told), course, stack, told)
+        claimed = claims([u.parts for u in uploads], course.names, course.students)
         collected.refused += [*_few(told), *_nobodys(uploads, claimed)]
-        collected.notes += _numbered(settings, claimed.values())
+        collected.notes += [*_numbered(settings, claimed.values()), *_found_deeper(claimed.values())]
         for theirs in _by_student(uploads, claimed):
             told = []
             _take(course, theirs, budget, collected, told)
@@ -89,14 +94,14 @@ def collect(settings: Settings, chapters: Sequence[Chapter], origin: Path) -> Co
     return collected
 
 
-def _without_exports(uploads: list[Upload], names: set[str], stack: ExitStack, told: list[str]) -> list[Upload]:
+def _without_exports(uploads: list[Upload], course: Course, stack: ExitStack, told: list[str]) -> list[Upload]:
     """The uploads, but in the place of a zip that is no student's, a platform's export as it was saved, what lies in it."""
     outermost = [u for u in uploads if len(u.parts) == 1]
     if not outermost or not all(u.is_zip and not marked(u.parts) for u in outermost):
         return uploads
     listed = {u: _listed(u) for u in outermost}
     around = [parts for u in uploads for parts in listed.get(u, [u.parts])]
-    if not around or not holds_handouts(around, names):
+    if not around or not holds_handouts(around, course.names, course.students):
         return uploads
     return [inner for u in uploads for inner in (_unzipped(u, Budget(MAX_STUDENT), stack, told) if u in listed else [u])]
 
@@ -117,6 +122,19 @@ def _unzipped(upload: Upload, budget: Budget, stack: ExitStack, told: list[str])
     if not found and len(told) == before:
         told.append(_line(upload, "there is no notebook in it."))
     return found
+
+
+def _found_deeper(found: Iterable[Claim]) -> list[str]:
+    """A line where all that a folder or zip of an unknown name holds is taken for somebody else's."""
+    inside: dict[str, set[str]] = {}
+    for claim in found:
+        inside.setdefault(claim.around, set()).add(claim.student)
+    return [
+        f"{one_line(around, 100)} was taken for a folder around what {one_line(min(who), 100)} handed in. If it is a student, "
+        "rename what lies in it and take it over again."
+        for around, who in inside.items()
+        if around and len(who) == 1
+    ]
 
 
 def _nobodys(uploads: Sequence[Upload], claimed: Mapping[Trail, Claim]) -> list[str]:

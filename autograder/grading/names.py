@@ -59,6 +59,7 @@ class Claim:
     when : the time of an attempt, where the name says it
     number : tells people of one name apart, where the platform gives one
     namesake : the name that the student shares with others of the hand-out
+    around : the folders and zips around the hand-out in which it was found
     problem : why it can be nobody's, or ""
     """
 
@@ -67,15 +68,17 @@ class Claim:
     when: str = ""
     number: str = ""
     namesake: str = ""
+    around: str = ""
     problem: str = ""
 
 
-def claims(trails: Iterable[Trail], names: Collection[str]) -> dict[Trail, Claim]:
+def claims(trails: Iterable[Trail], names: Collection[str], students: Collection[str] = ()) -> dict[Trail, Claim]:
     """Whose the uploads of a hand-out are.
 
     Parameters
     ----------
     names : names and slugs of chapters, which are no student's
+    students : ids that are known already: what has such a name is that student's, and no folder around a hand-out
 
     Examples
     --------
@@ -84,18 +87,21 @@ def claims(trails: Iterable[Trail], names: Collection[str]) -> dict[Trail, Claim
     ['doejane_12345', 'roejoe_12346']
     """
     found: dict[Trail, Claim] = {}
-    for at, together in _handouts(sorted(set(trails)), names):
-        platform = _platform(together, at)
-        found |= _told_apart({t: _checked(_claim(t, at, platform, names)) for t in together})
+    for at, together in _handouts(sorted(set(trails)), names, {fold(s) for s in students}):
+        platform, around = _platform(together, at), "/".join(together[0][:at])
+        found |= _told_apart({t: replace(_checked(_claim(t, at, platform, names)), around=around) for t in together})
     return found
 
 
-def holds_handouts(trails: Iterable[Trail], names: Collection[str], at: int = 0) -> bool:
+def holds_handouts(trails: Iterable[Trail], names: Collection[str], students: Collection[str], at: int = 0) -> bool:
     """Whether the parts `at` of the paths are no students, but folders and zips around hand-outs: an export saved as it came.
 
     Either what lies in each of them mostly has a platform's form, or they are chapters; or it is a single one, and what lies in it says
-    whose it is.
+    whose it is: `ID/CHAPTER/…`, or several of `ID/…` and `ID.ipynb`. A single `ID/….ipynb` is ID's. No part is the id of one of
+    `students`, folded.
     """
+    if any(fold(stem(t[at])) in students for t in trails):
+        return False
     if any(_marked(t, at) or _of_nbgrader(t, at, names) or len(t) == at + 1 for t in trails):
         return False
     inside = {part: [t[0] for t in _by_part(held, at + 1).values()] for part, held in _by_part(trails, at).items()}
@@ -105,7 +111,8 @@ def holds_handouts(trails: Iterable[Trail], names: Collection[str], at: int = 0)
     if len(inside) > 1:
         return all(stem(part) in names for part in inside)
     (part, held), *_ = inside.items()
-    return stem(part) in names or _mostly(_of_nbgrader(t, at + 1, names) for t in held) or all(_plain(t, at + 1, names) for t in held)
+    plain = len(held) > 1 and all(_plain(t, at + 1, names) for t in held)
+    return stem(part) in names or plain or any(_mostly(_of_nbgrader(t, at + below, names) for t in held) for below in (1, 2))
 
 
 def marked(trail: Trail) -> bool:
@@ -137,11 +144,13 @@ def unfit(student: str) -> str:
     return ""
 
 
-def _handouts(trails: Sequence[Trail], names: Collection[str], at: int = 0) -> Iterator[tuple[int, Sequence[Trail]]]:
+def _handouts(
+    trails: Sequence[Trail], names: Collection[str], students: Collection[str], at: int = 0
+) -> Iterator[tuple[int, Sequence[Trail]]]:
     """The hand-outs in a hand-out, each with the place at which its paths name students."""
-    if at < _MOST_AROUND and holds_handouts(trails, names, at):
+    if at < _MOST_AROUND and holds_handouts(trails, names, students, at):
         for held in _by_part(trails, at).values():
-            yield from _handouts(held, names, at + 1)
+            yield from _handouts(held, names, students, at + 1)
     elif trails:
         yield at, trails
 

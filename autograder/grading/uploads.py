@@ -211,6 +211,8 @@ def _refusal(entry: zipfile.ZipInfo) -> str:
         return "it is a link; links are not followed."
     if entry.flag_bits & 1:
         return "it is encrypted."
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unpacks others whole, however large that is
+        return "it is packed in an unusual way, which is not unpacked: make the zip anew."
     if entry.file_size > MAX_BYTES:
         return f"it has {entry.file_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read."
     return ""

@@ -104,6 +104,19 @@ def compiled(source: str, name: str) -> tuple[str, tuple[types.CodeType, ...]]:
     return text, tuple(compile(t, name, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True) for t, mode in trees)
 
 
+@functools.lru_cache(64)
+def code_of(source: str, name: str) -> tuple[types.CodeType, ...]:
+    """The code of a cell and of all that it defines; none where it is no Python."""
+    try:
+        _, codes = compiled(source, name)
+    except (SyntaxError, ValueError):
+        return ()
+    found = list(codes)
+    for code in found:  # it grows meanwhile
+        found += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
+    return tuple(found)
+
+
 class as_main:  # reads as a with statement
     """Let a module be `__main__` for a while: dataclasses and pickle look there."""
 

@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,13 +81,15 @@ class Forbidden:
     ----------
     forbid : dotted name → why. "torch" rules out a module, "torch.softmax" a function
     learner_files : tells whether a traceback's file name holds learner's code that this is meant for
+    setup : the code of the set-up cell, which may do what a learner may not
     """
 
-    def __init__(self, forbid: Mapping[str, str], learner_files: Callable[[str], bool]) -> None:
+    def __init__(self, forbid: Mapping[str, str], learner_files: Callable[[str], bool], setup: Iterable[types.CodeType] = ()) -> None:
         self.modules = {name: why for name, why in forbid.items() if is_module(name)}
         self.functions = {name: why for name, why in forbid.items() if name not in self.modules}
         self.last = {name.rpartition(".")[2]: name for name in self.functions}
         self.learner_files = learner_files
+        self.setup = {id(code): code for code in setup}  # kept, so that no other code gets its id
         self.active = False
         self.names: dict[str, Any] = {}
         self._undo: list[Callable[[], Any]] = []
@@ -143,7 +145,7 @@ class Forbidden:
         frame = sys._getframe(2)
         while frame:
             file = frame.f_code.co_filename
-            if _is_setup(file):
+            if id(frame.f_code) in self.setup:
                 return False
             if self.learner_files(file) or _is_own(file, frame.f_globals):
                 return True
@@ -309,10 +311,6 @@ def _hands_on(file: str, through: tuple[str, ...]) -> bool:
     if file in _HANDS_ON or any(f"/{library}/" in file for library in through):
         return True
     return bool(through) and file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
-
-
-def _is_setup(file: str) -> bool:
-    return file == "<set-up>"
 
 
 def _resolve(name: str) -> Any:

@@ -33,7 +33,7 @@ from autograder.student.travel import Packed, pack
 #: How many calls of one question may hang or die before the rest is not tried any more; and of all questions together.
 MAX_LOSSES = 2
 MAX_LOSSES_OF_ALL = 4
-#: What of a task the zygote prepares once for all forks: a set-up cell of so many characters, so many forbidden functions.
+#: What of a task the zygote prepares once for all forks: a set-up cell of so many bytes, so many forbidden functions.
 MAX_SETUP, MOST_FORBIDDEN = 8000, 100
 _START_SECONDS = 120
 _PREFIX, _STALE_SECONDS = "student-process-", 7 * 86400
@@ -313,7 +313,7 @@ class Student:
     def _fork(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            setup = self._job["setup"] if len(self._job["setup"]) <= MAX_SETUP else ""
+            setup = self._job["setup"] if len(self._job["setup"].encode()) <= MAX_SETUP else ""
             known = {"setup": setup, "forbid": [name for name in self._job["forbid"] if "." in name][:MOST_FORBIDDEN]}
             self._pid = self.zygote.request({"fork": vars(self.limits), **known}, [theirs.fileno()])["pid"]
         self._channel = Channel(ours, self.limits)

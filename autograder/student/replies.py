@@ -91,11 +91,13 @@ def lost(error: Exception, ended: dict[str, Any], limits: Limits, *, what: str, 
 
     Parameters
     ----------
-    ended : what the zygote says about the process: wait status, CPU seconds
+    ended : what the zygote says about the process: wait status, CPU seconds, whether its files were too large
     what : what it was at, for the message: "The cell" or "The call"
     """
     status = ended.get("status", 0)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if ended.get("overfull"):
+        return Lost("died", f"{what} wrote more into files than the {limits.files >> 20} MB that they may take.")
     if isinstance(error, TimeUp):
         return Lost("time", f"{what} was still running after {seconds:g} seconds: is there a loop that does not end?")
     if number == signal.SIGXCPU or (number == signal.SIGKILL and ended.get("cpu", 0.0) >= limits.cpu * 0.95):

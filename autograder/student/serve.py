@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from autograder.errors import WireError
-from autograder.student.cells import SETUP, Cells, as_main, is_out_of_memory
+from autograder.student.cells import SETUP, Cells, as_main, code_of, is_out_of_memory
 from autograder.student.channel import Channel, Ended
 from autograder.student.forbidden import Forbidden
 from autograder.student.limits import Limits
@@ -49,7 +49,8 @@ class Server:
 
     def load(self, message: dict[str, Any]) -> None:
         """Run the set-up cell, then the solution cell, and tell how it went."""
-        self.forbidden = Forbidden(message["forbid"], lambda file: file != SETUP and self.cells.learner_files(file))
+        code = code_of(message["setup"], SETUP)
+        self.forbidden = Forbidden(message["forbid"], lambda file: file != SETUP and self.cells.learner_files(file), code)
         before = self.cells.run(message["setup"], SETUP) if message["setup"].strip() else CellOutcome()
         if before.status == "ok":
             with self.forbidden.watching(self.cells.module.__dict__):

@@ -4,7 +4,7 @@ It never imports an answers file, sees no submission's text, and runs no learner
 socket of its own. Started by `autograder.student.process.Zygote` with one socket, over which it serves:
 
     {"fork": limits, "setup": text, "forbid": names} and a socket   → {"pid": …}
-    {"end": pid}                    → {"status": wait status, "cpu": seconds, "rss": kilobytes}
+    {"end": pid}                    → {"status": wait status, "cpu": seconds, "rss": kilobytes, "overfull": …}
 """
 
 import gc
@@ -16,14 +16,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autograder.student import forks, landlock, namespaces, seccomp
-from autograder.student.cells import SETUP, compiled
+from autograder.student.cells import SETUP, code_of
 from autograder.student.forbidden import holders, is_module, libraries
 from autograder.student.limits import Limits
 from autograder.student.lock import (
@@ -59,13 +61,25 @@ def main(argv: list[str]) -> None:
     os._exit(0)  # Python would take a quarter of a second to clear up
 
 
+@dataclass
+class Child:
+    """A fork: its work folder, how many bytes that may hold and whether it held more, and the core that it runs on."""
+
+    home: str
+    most: int
+    core: int | None
+    overfull: bool = False
+
+
 class _Zygote:
     """Serves forks until the judge hangs up."""
 
     def __init__(self, control: socket.socket, options: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's business
         self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
-        self.children: dict[int, tuple[str, int]] = {}
+        self.children: dict[int, Child] = {}
+        self.cores = sorted(os.sched_getaffinity(0)) if self.full else []
+        self.watched = 0.0
         self.tasks: dict[tuple, tuple[Limits, Bounds]] = {}
         self.rules: tuple[bytes, ...] = ()
         self.count = 0
@@ -101,8 +115,7 @@ class _Zygote:
     def run(self) -> None:
         """Serve until the socket closes, then take every child along."""
         while True:
-            while self.full and not self.own and self.children and not select.select([self.control], [], [], WATCH_SECONDS)[0]:
-                self.watch()
+            self.watch()
             data, descriptors, _, _ = socket.recv_fds(self.control, MAX_REQUEST, 1)
             if not data:
                 break
@@ -121,16 +134,19 @@ class _Zygote:
         self.count += 1
         home = f"{self.home}/{os.urandom(8).hex()}"  # a name that no neighbour can guess
         uid = FIRST_UID + self.count % USERS if self.other_user else None
+        core = self.least_used()
         self.make_work(home, limits, os.geteuid() if uid is None else uid)
         pid = os.fork()
         if pid == 0:
             self.children.clear()  # the names of neighbours' folders
             try:
+                if core is not None:
+                    os.sched_setaffinity(0, {core})
                 become_student(descriptor, home, limits, bounds, self.rules if self.full else None, uid)
             finally:
                 os._exit(0)
         os.close(descriptor)
-        self.children[pid] = (home, limits.files)
+        self.children[pid] = Child(home, limits.files, core)
         return {"pid": pid}
 
     def prepared(self, request: dict[str, Any]) -> tuple[Limits, Bounds]:
@@ -138,7 +154,7 @@ class _Zygote:
         key = (request["setup"], *request["forbid"], *request["fork"].values())
         if key not in self.tasks:
             with suppress(Exception):  # the fork will say what is wrong with it
-                compiled(request["setup"], SETUP)
+                code_of(request["setup"], SETUP)
             for name in request["forbid"]:
                 if not is_module(name):
                     holders(name, len(sys.modules))
@@ -148,10 +164,25 @@ class _Zygote:
         return self.tasks[key]
 
     def watch(self) -> None:
-        """Where a work folder has no size of its own: kill who writes more than it may."""
-        for pid, (home, most) in self.children.items():
-            if overfull(home, most):
-                os.kill(pid, signal.SIGKILL)
+        """Wait for the judge; where a work folder has no size of its own, kill who writes more than it may, however busy the judge is."""
+        while self.full and not self.own and self.children:
+            left = self.watched + WATCH_SECONDS - time.monotonic()
+            if left > 0:
+                if select.select([self.control], [], [], left)[0]:
+                    return
+                continue
+            self.watched = time.monotonic()
+            for pid, child in self.children.items():
+                if overfull(child.home, child.most):
+                    child.overfull = True
+                    os.kill(pid, signal.SIGKILL)
+
+    def least_used(self) -> int | None:
+        """The core on which the fewest forks run. Each gets one, so that its threads take time from nobody else's."""
+        if not self.full:
+            return None
+        used = [child.core for child in self.children.values()]
+        return min(self.cores, key=used.count)
 
     def make_work(self, home: str, limits: Limits, uid: int) -> None:
         """A folder for a child."""
@@ -164,16 +195,16 @@ class _Zygote:
     def end(self, pid: int) -> dict[str, Any]:
         """Kill a child and all that it started, and tell how it had ended, if it had."""
         if pid not in self.children:
-            return {"status": 0, "cpu": 0.0, "rss": 0}
-        home, _ = self.children.pop(pid)
+            return {"status": 0, "cpu": 0.0, "rss": 0, "overfull": False}
+        child = self.children.pop(pid)
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         if not self.full:
             kill_orphans(set(self.children))
         if self.own:
-            namespaces.unmount_work(home)
-        remove(home)
-        return {"status": status, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss}
+            namespaces.unmount_work(child.home)
+        remove(child.home)
+        return {"status": status, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss, "overfull": child.overfull}
 
 
 def overfull(home: str, most: int) -> bool:

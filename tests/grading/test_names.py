@@ -25,7 +25,9 @@ def whose(*paths):
         ("export/jane/01-mini/renamed.ipynb", "jane"),
         ("jane.ipynb", "jane"),
         ("jane/mini.ipynb", "jane"),
-        ("all/jane.ipynb", "jane"),
+        ("jane/my work.ipynb", "jane"),
+        ("jane.zip/activations (1).ipynb", "jane"),
+        ("export/submitted/jane/01-mini/mini.ipynb", "jane"),
         ("ps1_jane_attempt_2026-01-30-15-00-00_mini.ipynb", "jane"),
         ("J. O'Neil, é_1_assignsubmission_file_/mini.ipynb", "J. O'Neil, é"),
         ("mueller_anna_12345_67890_01-mini.ipynb", "mueller_anna_12345"),
@@ -82,6 +84,30 @@ def test_a_name_that_names_nobody_is_refused(path):
 )
 def test_only_the_outermost_name_counts(honest, students, upload, uploader):
     assert whose(*honest, upload) == [*students, uploader]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "doe.ipynb",
+        "doe/mini.ipynb",
+        "doe/01-mini/mini.ipynb",
+        "Doe_1_assignsubmission_file_/mini.ipynb",
+        "doe_12_34_mini.ipynb",
+        "x.zip/doe.ipynb",
+    ],
+)
+@pytest.mark.parametrize("upload", ["Eve", "eve.zip"])
+def test_whoever_is_known_can_hand_in_for_nobody_else(path, upload):
+    trails = [(upload, *path.split("/")), (upload, *path.replace("oe", "oo").split("/"))]
+    for some in (trails, trails[:1]):
+        found = claims(some, NAMES, {"eve", "doe"})
+        assert {c.student.casefold() for c in found.values()} == {"eve"}
+
+
+def test_a_folder_around_a_handout_is_told():
+    found = claims([("Week 4", "Doe_1_assignsubmission_file_", "mini.ipynb")], NAMES)
+    assert [(c.student, c.around) for c in found.values()] == [("Doe", "Week 4")]
 
 
 def test_all_of_a_handout_are_read_in_one_way():

@@ -222,6 +222,8 @@ BY_ANOTHER_HAND = {
     "import sys; sys.path.insert(0, '.')\nfrom mine import g\ndef f(x): return g(x)",
     "exec": "own = {'np': np}\nexec('def g(x): return np.tanh(x)', own)\nf = own['g']",
     "a file that is none": "own = {'np': np}\nexec(compile('def g(x): return np.tanh(x)', 'g.py', 'exec'), own)\nf = own['g']",
+    "code named like the set-up cell's": "own = {'np': np}\n"
+    "exec(compile('def g(x): return np.tanh(x)', '<set-up>', 'exec'), own)\nf = own['g']",
     "a thread": "from concurrent.futures import ThreadPoolExecutor as Pool\nfrom operator import attrgetter\n"
     "def f(x): return Pool(1).submit(attrgetter('tanh')(np), x).result()",
     "masked arrays": "from operator import methodcaller\ndef f(x): return float(methodcaller('tanh', x)(np.ma))",

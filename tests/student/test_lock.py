@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,6 +97,29 @@ def test_a_work_folder_is_private_and_limited(zygote: str, request: pytest.Fixtu
     source = "import time\nfor i in range(1000):\n    open(str(i), 'wb').write(bytes(1 << 20))\n    time.sleep(0.01)"
     with request.getfixturevalue(zygote).submission("", source, name="a.b", limits=limits) as student:
         assert student.load().status in ("error", "died")
+
+
+@linux
+def test_a_work_folder_is_watched_however_busy_the_zygote_is(bare: Zygote) -> None:
+    source = "import time\nfor i in range(60):\n    open(str(i), 'wb').write(bytes(1 << 20))\n    time.sleep(0.02)\ntime.sleep(20)"
+    with bare.submission("", source, name="a.b", limits=replace(Limits(), files=8 * MB)) as student:
+        loading = threading.Thread(target=student.load)
+        loading.start()
+        while loading.is_alive():
+            with bare.submission("", "x = 1", name="a.c") as other:
+                other.load()
+        assert student.outcome.status == "died"
+        assert "more into files than the 8 MB" in student.outcome.message
+
+
+@linux
+def test_forks_at_one_time_run_on_cores_of_their_own(locked: Zygote, ask: Ask) -> None:
+    source = "import os\ndef f(): return sorted(os.sched_getaffinity(0))"
+    with locked.submission("", source, name="a.b") as one, locked.submission("", source, name="a.c") as two:
+        one.load(), two.load()
+        cores = [ask(student, [()])[0].value for student in (one, two)]
+    assert [len(c) for c in cores] == [1, 1]
+    assert cores[0] != cores[1] or len(os.sched_getaffinity(0)) == 1
 
 
 @linux
