@@ -77,6 +77,8 @@ def _noise_calls(kind):
         call(np.array([0.0, 1.0, -2.0]), np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.5, 2.5]), kind),
         call(np.array([[1.0], [7.0]]), np.array([[-1.0], [2.0]]), np.array([[0.4], [3.0]]), kind),
         call(normal((5,), 2.0, 1), normal((5,), 1.0, 2), np.array([0.3, 0.7, 1.0, 2.0, 5.0]), kind),
+        call(np.array([1.0, 2.0, 4.0]), np.array([1.002, 2.0, 3.95]), np.array([1e-3, 1e-4, 1e-3]), kind),
+        call(np.array(1.5), np.array(0.5), np.array(2.0), kind),
     ]
 
 
@@ -111,6 +113,9 @@ class NoiseNll:
                 call(arrays(_ODD, -5, 20), "gaussian"),
                 call(arrays(_ODD, -5, 20), "laplace"),
                 call(np.array([3.5]), "laplace"),
+                call(np.array([1000.0, 1020.0, 1007.0]), "laplace"),
+                call(np.array([255.0, 240.0, 10.0, 250.0, 260.0]), "laplace"),
+                call(np.array([-400.0, -420.0, -401.0]), "gaussian"),
             ],
             probe=_best_of,
             n=6,
@@ -283,6 +288,15 @@ class NoiseNll:
         def noise_nll(y, mu, scale, kind):
             return _noise_nll(y, mu, scale / math.sqrt(2) if kind == "laplace" else scale, kind)
 
+    @trap("Your search covers a fixed range; y may lie anywhere. Take the mean or the median.")
+    class grid_around_zero:
+        noise_nll = _noise_nll
+
+        def best_constant(y, kind):
+            grid = np.linspace(-30, 30, 12001)
+            errors = np.abs(y[:, None] - grid)
+            return grid[(errors**2 if kind == "gaussian" else errors).sum(axis=0).argmin()]
+
     @right("the density first, element by element")
     class density_loop:
         def noise_nll(y, mu, scale, kind):
@@ -358,6 +372,10 @@ _HUBER_CALLS = [
     call(np.array([2.5]), np.array([0.0]), delta=2.5),
     call(np.array([-0.5, 0.5]), np.array([0.0, 1.5]), delta=0.5),
     call(np.array([[2.0]]), np.array([[-5.0]]), delta=0.3),
+    call(normal((2, 3, 2), 2.0, 71), normal((2, 3, 2), 1.0, 72), delta=0.8),
+    call(normal((2, 1, 3), 2.0, 73), normal((2, 1, 3), 1.0, 74), delta=2.0),
+    call(normal((1, 2, 2, 2), 2.0, 75), normal((1, 2, 2, 2), 1.0, 76), delta=0.5),
+    call(np.array(2.5), np.array(0.5), delta=0.5),
 ]
 
 
@@ -405,6 +423,9 @@ class HuberAndGrad:
     )(_huber_parts(over=lambda e: 1))
     divided_by_rows = trap("The mean runs over ALL elements: divide the gradient by pred.size, not by len(pred), which counts rows only.")(
         _huber_parts(over=len)
+    )
+    divided_by_two_axes = trap("The mean runs over all elements, however many axes there are: pred.size.")(
+        _huber_parts(over=lambda e: np.prod(e.shape[:2]))
     )
     sign_flipped = trap(
         "Differentiate with respect to pred: d(pred − target)/d pred = +1. Your gradient points the other way, descent would climb."
@@ -513,7 +534,14 @@ class ExpectedInitLoss:
     cases = {
         "uniform": [call(np.full(c, 1 / c)) for c in (2, 3, 10, 1000)],
         "skewed": [*(call(np.array(p)) for p in _PRIORS), call(arrays([(2,), (3,), (5,)], 0.05, 1).map(_normalised))],
-        "absent classes": [call(np.array([0.5, 0.0, 0.5])), call(np.array([0.0, 1.0, 0.0])), call(np.array([0.2, 0.0, 0.0, 0.7, 0.1]))],
+        "absent classes": [
+            call(np.array([0.5, 0.0, 0.5])),
+            call(np.array([0.0, 1.0, 0.0])),
+            call(np.array([0.2, 0.0, 0.0, 0.7, 0.1])),
+            call(np.array([1 - 1e-5, 0.0, 1e-5])),
+            call(np.array([1 - 1e-9, 1e-9])),
+            call(np.array([1 - 5e-9, *[1e-12] * 5000])),
+        ],
     }
 
     @trap("That is bits. Losses in torch and in this course use the natural logarithm: ln 10 = 2.30, not 3.32.")
@@ -535,9 +563,9 @@ class ExpectedInitLoss:
         with np.errstate(all="ignore"):
             return math.log(len(priors)), float(-(priors * np.log(priors)).sum())
 
-    @trap("An epsilon inside the log shifts the value of every class. Leave the classes with probability 0 out of the sum instead.")
-    def epsilon_in_the_log(priors):
-        return math.log(len(priors)), float(-(priors * np.log(priors + 1e-7)).sum())
+    @trap("An epsilon in the log shifts the value, most for many rare classes. Select the positive priors instead.")
+    def tiny_epsilon_in_the_log(priors):
+        return math.log(len(priors)), float(-(priors * np.log(priors + 1e-12)).sum())
 
     @trap("The expectation runs over examples, so weight −ln p_c by how often class c occurs. You averaged over the classes.")
     def classes_weighted_equally(priors):
@@ -607,6 +635,10 @@ class ExpectedInitLoss:
     @trap("ln 2 is the first loss for two classes. For C classes it is ln C.")
     def always_two_classes(priors):
         return math.log(2), _entropy(priors)
+
+    @trap("A rare class is not an absent one: leave out exact zeros only.")
+    def rare_taken_for_absent(priors):
+        return math.log(len(priors)), _entropy(priors[priors > 1e-8])
 
     @right("loop")
     def loop(priors):
@@ -911,6 +943,7 @@ class BceWithLogits:
             call(np.array([[1.2, -0.4, 0.3]]), np.array([[1.0, 0.0, 1.0]])),
             call(np.array([-2.0]), np.array([1.0])),
             call(np.array(0.7), np.array(0.2)),
+            call(normal((2, 2, 3), 3.0, 77), _sigmoid(normal((2, 2, 3), 2.0, 78))),
         ],
         "pos_weight": [
             _bce_call([(5,), (2, 3)], 6, pos_weight=_WEIGHTS),
@@ -1350,6 +1383,7 @@ class LogitGradients:
                 call(_Z[3:8], np.ones(5)),
                 call(_Z[3:8], np.zeros(5)),
                 call(np.array([[0.3, -2.0, 1.0]]), np.array([[0.2, 0.9, 0.5]])),
+                call(normal((2, 2, 3), 3.0, 77), _sigmoid(normal((2, 2, 3), 2.0, 78))),
                 call(np.array(0.4), np.array(1.0)),
             ],
             st.sampled_from([(6,), (2, 3), (3, 3)]).flatmap(lambda s: call(arrays(s, -6, 6), arrays(s, 0, 1))),
@@ -1705,6 +1739,7 @@ class SigmoidFocal:
             _focal_call([(6,), (2, 3), (3, 3)], 5),
             call(np.array(0.7), np.array(1.0)),
             call(np.array([[-0.4]]), np.array([[0.0]])),
+            call(normal((2, 2, 3), 3.0, 77), (normal((2, 2, 3), 1.0, 78) > 0).astype(float)),
         ],
         "gamma": [
             call(_FZ, _FY, gamma=0.0, alpha=None),
@@ -2163,6 +2198,13 @@ def _kl(p, q, base=math.e):
     used = p > 0
     if (q[used] == 0).any():
         return math.inf
+    return float((p[used] * (np.log(p[used]) - np.log(q[used]))).sum() / math.log(base))
+
+
+def _kl_of_quotients(p, q, base=math.e):
+    used = p > 0
+    if (q[used] == 0).any():
+        return math.inf
     return float((p[used] * np.log(p[used] / q[used])).sum() / math.log(base))
 
 
@@ -2184,12 +2226,17 @@ _KL_ZEROS = [
     call(np.array([0.0, 0.4, 0.6]), np.array([0.0, 0.7, 0.3])),
     call(np.array([0.0, 0.9, 0.0, 0.1]), np.array([0.25, 0.25, 0.25, 0.25])),
     call(np.array([1e-7, 1 - 1e-7]), np.array([1e-300, 1.0])),
+    call(_HALVES, np.array([1e-310, 1.0])),
+    call(np.array([0.0, 0.3, 0.7]), np.array([0.0, 1.0, 2e-311])),
+    call(np.array([0.2, 0.0, 0.8]), np.array([1e-312, 0.5, 0.5])),
 ]
 _KL_INFINITE = [
     call(_HALVES, np.array([1.0, 0.0])),
     call(np.array([0.1, 0.2, 0.7]), np.array([0.0, 0.5, 0.5])),
     call(np.array([0.0, 0.5, 0.5]), np.array([0.5, 0.5, 0.0])),
     call(np.array([1e-13, 1.0]), np.array([0.0, 1.0])),
+    call(np.array([1e-20, 1.0]), np.array([0.0, 1.0])),
+    call(np.array([1.0, 1e-300]), np.array([1.0, 0.0])),
 ]
 
 
@@ -2344,6 +2391,10 @@ class KlDivergence:
         used = p > 0
         return _kl(p[used], q[used] / q[used].sum(), base) if (q[used] > 0).all() else math.inf
 
+    @trap("p / q overflows where q is tiny, and its logarithm is inf. Take log p − log q.")
+    def quotient(p, q, base=math.e):
+        return _kl_of_quotients(p, q, base)
+
     @right("loop")
     def loop(p, q, base=math.e):
         total = 0.0
@@ -2352,7 +2403,7 @@ class KlDivergence:
                 continue
             if b == 0:
                 return float("inf")
-            total += a * math.log(a / b, base)
+            total += a * (math.log(a, base) - math.log(b, base))
         return total
 
     @right("safe arrays and where")
@@ -2373,10 +2424,18 @@ def _only_kl(submission, p, q):
 def _distilled(submission, student, teacher, labels, **settings):
     student = torch.tensor(student, requires_grad=True)
     teacher = torch.tensor(teacher, requires_grad=True)
-    loss = submission.distillation_loss(student, teacher, torch.tensor(labels), **settings)
+    given, kept = student * 1.0, teacher.detach().clone()
+    loss = submission.distillation_loss(given, teacher, torch.tensor(labels), **settings)
     loss.backward()
     into_teacher = torch.zeros_like(teacher) if teacher.grad is None else teacher.grad
-    return {"loss": loss.detach(), "gradient": student.grad, "gradient into the teacher": into_teacher}
+    return {
+        "loss": loss.detach(),
+        "gradient": student.grad,
+        "gradient into the teacher": into_teacher,
+        "student changed": not torch.equal(given, student),
+        "teacher changed": not torch.equal(teacher, kept),
+        "teacher frozen": not teacher.requires_grad,
+    }
 
 
 def _plain_kl(p, q):
@@ -2457,6 +2516,7 @@ class KlDistillation:
                 call(_S, _T, _Y, T=8.0),
                 call(_S, _T, _Y, T=8.0, alpha=0.0),
                 call(_S4, _T4, _Y4, T=4.0, alpha=0.1),
+                call(_S4, _T4, _Y4, T=2.5),
                 call(_S, _T, _Y, T=0.5, alpha=0.2),
             ],
             probe=_distilled,
@@ -2525,6 +2585,23 @@ class KlDistillation:
                 student.detach(), teacher, labels, T, 0.0, scale=lambda T: 1
             )
 
+    @trap("detach() and data share memory: t /= T divides the teacher's own logits, again at each call. Write t / T.")
+    class divides_the_teacher:
+        kl_div = _plain_kl
+
+        def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
+            t = teacher.detach()
+            t /= T
+            soft = F.kl_div(F.log_softmax(student / T, 1), F.softmax(t, 1), reduction="batchmean")
+            return alpha * F.cross_entropy(student, labels) + (1 - alpha) * T * T * soft
+
+    @trap("requires_grad_(False) and detach_() change the caller's tensor, and the first works on leaves only. Use detach().")
+    class freezes_the_leaf:
+        kl_div = _plain_kl
+
+        def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
+            return _distill(student, teacher.requires_grad_(False), labels, T, alpha)
+
     kl_nan_at_zero = trap("Outcomes with p = 0 contribute 0: leave them out of the sum. 0·log(0) is nan.")(
         _kl_wrong(lambda p, q: _quiet(lambda: float((p * np.log(p / q)).sum())))
     )
@@ -2539,6 +2616,9 @@ class KlDistillation:
         _kl_wrong(lambda p, q: float((p * np.log(np.where((p > 0) & (q > 0), p, 1) / np.where((p > 0) & (q > 0), q, 1))).sum()))
     )
     kl_averaged = trap("KL is a sum over outcomes; you took their mean.")(_kl_wrong(lambda p, q: _kl(p, q) / len(p)))
+    kl_quotient = trap("p / q overflows where q is tiny, and its logarithm is inf. Take ln p − ln q.")(
+        _kl_wrong(lambda p, q: _kl_of_quotients(p, q))
+    )
 
     @trap("Your loss does not reach the student: somewhere the graph is cut (item(), detach or NumPy). Only the teacher is detached.")
     class numbers_only:
@@ -2577,7 +2657,7 @@ class KlDistillation:
             total = 0.0
             for a, b in zip(p.tolist(), q.tolist()):
                 if a > 0:
-                    total += a * math.log(a / b) if b > 0 else math.inf
+                    total += a * (math.log(a) - math.log(b)) if b > 0 else math.inf
             return total
 
         def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
@@ -2593,8 +2673,8 @@ class KlDistillation:
         def kl_div(p, q):
             if ((p > 0) & (q == 0)).any():
                 return np.float64(np.inf)
-            ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-            return np.sum(p * np.log(ratio))
+            log_p, log_q = (np.log(a, out=np.zeros_like(a), where=p > 0) for a in (p, q))
+            return np.sum(p * (log_p - log_q))
 
         def distillation_loss(student, teacher, labels, T=2.0, alpha=0.5):
             kl = nn.KLDivLoss(reduction="sum", log_target=True)
@@ -2636,6 +2716,10 @@ def _triplet(a, p, n, margin=1.0):
 
 def _unit(z):
     return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+def _almost_unit(z):
+    return z / (np.linalg.norm(z, axis=1, keepdims=True) + 1e-8)
 
 
 def _nce(z1, z2, tau=0.1):
@@ -2685,6 +2769,8 @@ class TripletInfonce:
                 call(_A[:1], _A[:1] + 0.5, _A[:1] - 0.4),
                 call(_A, _A + 0.01, _A + 40.0),
                 call(np.array([[0.1, 0.2], [0.0, 0.3]]), np.array([[0.2, 0.2], [0.1, 0.3]]), np.array([[0.1, 0.6], [0.2, 0.0]])),
+                call(np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 2.5], [0.0, 1.3]])),
+                call(_A, _A, _A + 0.1),
             ],
             probe=_triplet_by_default,
         ),
@@ -2692,6 +2778,8 @@ class TripletInfonce:
             [
                 call(_A, _PO, _NE, 0.2),
                 call(_A, _PO, _NE, margin=3.0),
+                call(_A, _PO, _NE, 0.0),
+                call(_A[:3], _A[:3], _A[:3] - 0.1, 0.5),
                 shaped("N D", "N D", "N D", N=(1, 4), D=(2, 4), margin=st.sampled_from([0.2, 0.5, 2.0])),
             ],
             probe=_only_triplet,
@@ -2704,6 +2792,10 @@ class TripletInfonce:
                 call(_Z1[:2], _Z2[:2], tau=1.0),
                 call(normal((4, 6), 1.0, 26), normal((4, 6), 2.0, 27), 0.07),
                 call(normal((3, 3), 1.0, 28), normal((3, 3), 2.0, 29), 0.3),
+                call(_Z1[:1], _Z2[:1], tau=0.5),
+                call(1e-6 * _Z1, 1e6 * _Z2, 0.5),
+                call(_Z1, 1e-9 * _Z2, 0.5),
+                call(1e-9 * _Z1[:3], _Z2[:3], tau=0.3),
             ],
             probe=_only_nce,
         ),
@@ -2828,6 +2920,17 @@ class TripletInfonce:
         _nces(lambda z1, z2, tau=0.1: _nce(z1, z1, tau))
     )
 
+    triplet_epsilon_under_the_root = trap("With an epsilon under the root equal points have a distance.")(
+        _triplets(
+            lambda a, p, n, margin=1.0: float(
+                np.maximum(np.sqrt(((a - p) ** 2).sum(1) + 1e-8) - np.sqrt(((a - n) ** 2).sum(1) + 1e-8) + margin, 0).mean()
+            )
+        )
+    )
+    nce_epsilon_in_the_norm = trap("An epsilon beside the length spoils short rows: divide by the norm itself.")(
+        _nces(lambda z1, z2, tau=0.1: float(-np.diag(_log_softmax(_almost_unit(z1) @ _almost_unit(z2).T / tau)).mean()))
+    )
+
     @trap(
         "The candidates are the rows of z2 only. With the other rows of z1 among them it is SimCLR's NT-Xent loss, with 2N − 1 candidates."
     )
@@ -2929,6 +3032,8 @@ class CeWithLogits:
             call(_L35, _Y3, np.array([1.0, 2.0, 0.5, 0.1, 4.0])),
             call(_SQUARE, np.array([1, 0, 1]), _W3),
             call(np.array([[0.3, -1.0]]), np.array([1]), np.array([2.0, 5.0])),
+            call(_L53, _Y5, 1e-6 * _W3),
+            call(_L53, _Y5, 1e-12 * _W3),
             _weighted(5, _SIZES),
             _labelled(5, _SIZES),
             call(_L53, _Y5),
@@ -2942,7 +3047,12 @@ class CeWithLogits:
             call(np.array([[1e4, -1e4], [3.0, 1.0]]), np.array([1, 1])),
             _labelled(1e4, [(3, 2), (2, 4)]),
         ],
-        "both": [call(_FAR, _FAR_Y, _W3), call(1000 + _L53, _Y5, weight=_W3), _weighted(1e4, [(4, 3), (3, 3)])],
+        "both": [
+            call(_FAR, _FAR_Y, _W3),
+            call(_FAR, _FAR_Y, 1e-9 * _W3),
+            call(1000 + _L53, _Y5, weight=_W3),
+            _weighted(1e4, [(4, 3), (3, 3)]),
+        ],
     }
 
     @trap("exp(1000) is inf, and inf/inf is nan. Subtract the row maximum first; softmax does not change.")
@@ -3032,6 +3142,9 @@ class CeWithLogits:
         losses = [-math.log(math.exp(row[t]) / sum(math.exp(v) for v in row)) for row, t in zip(logits, targets)]
         return float(np.dot(w, losses) / w.sum())
 
+    epsilon_in_the_denominator = trap("The weights' sum is never 0: an epsilon there makes the loss depend on the weights' scale.")(
+        _reduced(lambda loss, w, _: (w * loss).sum() / (w.sum() + 1e-8))
+    )
     mean_times_mean = trap("Weight each loss by its own class before you sum. The mean loss times the mean weight mixes them up.")(
         _reduced(lambda loss, w, _: loss.mean() * w.mean())
     )
@@ -3110,7 +3223,8 @@ def _train_net(submission, seed):
     torch.set_num_threads(1)  # tiny matrices: threads only get in each other's way
     torch.manual_seed(seed)
     net, (x, y) = submission.Net(6, 24, 10), _points(seed)
-    first = {"weights": _numbers(net.parameters()), "out": net(x).detach(), "again": net(x).detach(), "few": net(x[:3]).detach()}
+    first = {"weights": _numbers(net.parameters()), "out": net(x).detach(), "again": net(x).detach()}
+    first |= {"few": net(x[:3]).detach(), "one": net(x[:1]).detach()}
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for step in range(100):
         loss = F.cross_entropy(net(x), y)
@@ -3129,7 +3243,9 @@ def _ask_probabilities(submission, seed):
     with torch.no_grad():
         for p in net.parameters():
             p.mul_(2.0)
-        return {"weights": _numbers(net.parameters()), "out": net(x), "proba": net.predict_proba(x).detach()}
+        other = submission.Net(3, 5, 4)
+        sizes = {"numbers": sum(p.numel() for p in other.parameters()), "one": list(other.predict_proba(torch.ones(1, 3)).shape)}
+        return {"weights": _numbers(net.parameters()), "out": net(x), "proba": net.predict_proba(x).detach(), "sizes": sizes}
 
 
 def _layers(tensors):
@@ -3215,6 +3331,8 @@ def _accept_training(result, seed):
         return f"forward does not return the logits of the two layers. It returns {wrong}."
     if _not_logits(last["evaluated"], trained, x):
         return "forward returns something else in evaluation mode than in training mode."
+    if tuple(first["one"].shape) != (1, 10):
+        return "forward returns another shape than (1, c) for a single example."
     leaves = [w.clone().requires_grad_(True) for w in layers]
     loss = F.cross_entropy(_logits_of(leaves, x), y)
     slopes = _layers(first["slopes"])
@@ -3231,6 +3349,13 @@ def _accept_training(result, seed):
     return end < 0.15 or f"The loss stays at {end:.2f} after training."
 
 
+def _other_sizes(numbers, one):
+    """What is wrong with Net(3, 5, 4) and the shape of its answer to one example; True if nothing is."""
+    if numbers != 3 * 5 + 5 + 5 * 4 + 4:
+        return "The layers of Net(3, 5, 4) have other sizes than 3, 5 and 4."
+    return one == [1, 4] or "predict_proba returns another shape than (1, c) for a single example."
+
+
 def _accept_probabilities(result, seed):
     layers, out, got = _layers(result["weights"]), torch.as_tensor(result["out"]).double(), torch.as_tensor(result["proba"]).double()
     if layers is None:
@@ -3240,7 +3365,9 @@ def _accept_probabilities(result, seed):
         return "predict_proba returns another shape than (N, c)."
     z, wrong = _logits_of(layers, x), _not_logits(out, layers, x)
     if torch.allclose(got, torch.softmax(out, 1), atol=1e-5):
-        return wrong is None or f"predict_proba is the softmax of what forward returns, and that is {wrong}."
+        if wrong:
+            return f"predict_proba is the softmax of what forward returns, and that is {wrong}."
+        return _other_sizes(**result["sizes"])
     if not torch.allclose(got, torch.softmax(z, 1), atol=1e-5):
         return f"predict_proba does not return the probabilities of the two layers. It returns {_form(got, z) or _rescaled(got, z) or 'other numbers'}, and forward returns {wrong or 'the logits'}."
     return "predict_proba is not the softmax of what forward returns."
@@ -3349,6 +3476,15 @@ class DebugDoubleSoftmax:
     dropout_added = trap("forward gives other numbers at each call or in each mode. The net has two linear layers and a ReLU, no dropout.")(
         _net(between=lambda h: F.dropout(torch.relu(h), 0.2))
     )
+
+    squeezed = trap("squeeze() drops the batch axis of a single example. Keep (N, c) for every N, 1 included.")(
+        _net(lambda z: z.squeeze(), lambda net, x: torch.softmax(net(x), dim=-1))
+    )
+
+    @trap("The sizes are arguments of Net: yours are those of the example, whatever d, h and c say.")
+    class sizes_of_the_example(_net()):
+        def __init__(self, d, h, c):
+            super().__init__(d, 24, 10)
 
     log_softmax_in_forward = right("log-softmax in forward: it is idempotent")(_net(lambda z: F.log_softmax(z, dim=1)))
 

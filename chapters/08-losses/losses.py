@@ -672,9 +672,9 @@ print(
 #
 # `kl_divergence(np.array([0.5, 0.5]), np.array([0.8, 0.2]))` is `0.2231`, with `base=2` it is `0.3219`.
 #
-# <details><summary>Hint 1</summary>Which outcomes take part in the sum at all? Drop the others before you divide.</details>
+# <details><summary>Hint 1</summary>Which outcomes take part in the sum at all? Drop the others before you take a logarithm.</details>
 #
-# <details><summary>Hint 2</summary>Single terms may be negative; their sum is not. Bits = nats / ln 2.</details>
+# <details><summary>Hint 2</summary>Single terms may be negative; their sum is not. A quotient by a tiny number may overflow; a difference of logarithms does not. Bits = nats / ln 2.</details>
 
 
 # %% exercise="bank.kl" points=2
@@ -685,7 +685,7 @@ def kl_divergence(p: np.ndarray, q: np.ndarray, base: float = math.e) -> float:
     p, q = p[used], q[used]
     if (q == 0).any():
         return math.inf
-    return float((p * np.log(p / q)).sum() / math.log(base))
+    return float((p * (np.log(p) - np.log(q))).sum() / math.log(base))  # p / q may overflow
     ### END SOLUTION
 
 
@@ -724,7 +724,7 @@ explore(
 #
 # - `kl_div`: $\mathrm{KL}(p\,\|\,q)$ in nats, float arrays $(K,)$ as in exercise bank.kl: terms with $p_i=0$ are 0, `inf` where $q_i=0<p_i$, no warning. A float.
 # - `distillation_loss`: `student`, `teacher` float tensors $(N,C)$ of logits, `labels` int64 tensor $(N,)$. Return the loss above, a 0-d tensor that can be differentiated with respect to `student`. Both terms are means over the $N$ examples.
-# - The hard term uses the student's plain logits, without temperature. The teacher gets no gradient, even if it asks for one.
+# - The hard term uses the student's plain logits, without temperature. The teacher gets no gradient, even if it asks for one. Both tensors stay as they are, `requires_grad` included.
 # - torch is allowed, also `F.kl_div` and `F.cross_entropy`.
 #
 # With `student = [[0., 0.]]`, `teacher = [[2., 0.]]`, `labels = [0]`: at `T=2, alpha=0.5` the loss is `0.5685`, at `alpha=1` it is `0.6931`.
