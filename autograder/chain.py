@@ -4,6 +4,7 @@ All is read from the steps that were described, not from values that happen to a
 """
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +12,16 @@ from torch import nn
 from autograder.networks import NetworkError, Rebuilt, Step
 
 #: What leaves the numbers of a tensor as they are.
-AS_IT_IS = ("Identity", "Flatten", "flatten", "view", "reshape", "contiguous", "float")
+AS_IT_IS = (
+    "Identity", "Flatten", "flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "float", "double",
+)  # fmt: skip
+#: Normalization and dropout, as layers and as functions: where it is held, they do nothing.
+NORMALIZATIONS = (
+    "BatchNorm1d", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm1d", "Dropout", "AlphaDropout", "batch_norm", "layer_norm",
+    "group_norm", "rms_norm", "instance_norm", "normalize", "dropout", "alpha_dropout",
+)  # fmt: skip
+#: What may make one number of many: of all units, of all examples.
+REDUCTIONS = ("sum", "mean", "var", "std", "norm", "linalg_norm", "linalg_vector_norm", "amax", "amin", "max", "min")
 
 
 class Chain:
@@ -62,6 +72,39 @@ class Chain:
         end = self._uses[k] if k < len(self._uses) else self._net.steps[-1]
         return self._net.carry_out(self._after[k], z, seen)[end.nodes()[0]]
 
+    def held(self, k: int, z: torch.Tensor, step: torch.Tensor) -> list[torch.Tensor]:
+        """As `between`, for `z`, `z + step` and `z - step`, while all normalization is held as it is for `z`.
+
+        Layers and functions that normalize do nothing then. Mean, standard deviation and the like, over units or over examples, are for
+        all three those of `z`. So whatever normalizes, however it is written, is affine between the three; an activation function is not.
+
+        Raises
+        ------
+        NetworkError : a step fails
+        """
+        moved = [z.clone(), z + step, z - step]
+        if any(part.target in REDUCTIONS for part in self._after[k]):
+            moved.append(torch.where(torch.arange(z.numel()).view_as(z) * 7919 % 11 < 5, z + step, z))
+        seen = [self._net.seen | {self._uses[k - 1].name: v} for v in moved]
+        for part in self._after[k]:
+            if self._name(part).rstrip("_") in NORMALIZATIONS:
+                given = next(name for name in part.nodes() if name not in self._net.fixed)
+                for one in seen:
+                    one[part.name] = one[given].clone()
+                continue
+            before = dict(seen[0]) if part.target in REDUCTIONS else {}
+            found = [self._drawn_alike(part, z, one) for one in seen]
+            if before and _mixes(z, *found):
+                for one in seen[1:]:
+                    one[part.name] = self._drawn_alike(part, z, before)
+        end = self._uses[k] if k < len(self._uses) else self._net.steps[-1]
+        return [one[end.nodes()[0]] for one in seen[:3]]
+
+    def _drawn_alike(self, step: Step, x: torch.Tensor, seen: dict[str, Any]) -> Any:
+        if "rrelu" in self._name(step).lower():
+            torch.default_generator.manual_seed(0)
+        return self._net.carry_out([step], x, seen)[step.name]
+
     def follow(self, x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What each nn.Linear is given and what it gives, for the input `x`, shape (N, features).
 
@@ -109,3 +152,12 @@ class Chain:
     def _name(self, step: Step) -> str:
         layer = self._net.layer_of(step)
         return step.target if layer is None else type(layer).__name__
+
+
+def _mixes(z: torch.Tensor, here: Any, there: Any, back: Any, partly: Any) -> bool:
+    """Whether a result holds numbers that depend on several numbers of z: fewer than z, or such as no single number of it explains.
+
+    In `there` all of z moved, in `partly` some.
+    """
+    here, there, partly = (found[0] if isinstance(found, tuple) else found for found in (here, there, partly))
+    return here.numel() < z.numel() or bool(((partly != here) & (partly != there)).any())

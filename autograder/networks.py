@@ -24,20 +24,23 @@ LAYERS = (
     "Threshold", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Softmax", "LogSoftmax", "Softmin", "LayerNorm", "RMSNorm", "GroupNorm",
     "BatchNorm1d", "InstanceNorm1d",
 )  # fmt: skip
-#: Functions and methods by name, in place too (`relu_`): all give a result as large as the larger of their arguments.
+#: Functions and methods by name, in place too (`relu_`): all give a result as large as the larger of their arguments, or as large as
+#: those that they stack.
 FUNCTIONS = (
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "softsign",
     "tanh", "hardtanh", "tanhshrink", "softshrink", "hardshrink", "threshold", "sigmoid", "hardsigmoid", "logsigmoid", "softmax",
-    "log_softmax", "softmin", "layer_norm", "rms_norm", "batch_norm", "group_norm", "dropout", "alpha_dropout", "linear", "add", "sub",
-    "subtract", "mul", "multiply", "div", "divide", "neg", "negative", "pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square",
-    "abs", "absolute", "sign", "erf", "maximum", "minimum", "max", "min", "clamp", "clamp_min", "clamp_max", "clip", "where",
-    "masked_fill", "gt", "ge", "lt", "le", "zeros_like", "ones_like", "sin", "cos", "sum", "mean", "var", "std", "flatten", "view",
-    "reshape", "size", "float", "contiguous",
+    "log_softmax", "softmin", "layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "normalize", "dropout",
+    "alpha_dropout", "linear", "add", "sub", "subtract", "mul", "multiply", "div", "divide", "neg", "negative", "pow", "exp", "expm1",
+    "log", "log1p", "sqrt", "rsqrt", "square", "abs", "absolute", "sign", "erf", "maximum", "minimum", "max", "min", "clamp",
+    "clamp_min", "clamp_max", "clip", "where", "masked_fill", "gt", "ge", "lt", "le", "zeros_like", "ones_like", "sin", "cos", "asinh",
+    "arcsinh", "atan", "arctan", "logaddexp", "sum", "mean", "var", "std", "amax", "amin", "norm", "stack", "flatten", "view",
+    "reshape", "squeeze", "unsqueeze", "float", "double", "contiguous", "clone",
 )  # fmt: skip
 #: What a function calls itself → its name above.
-OTHER_NAMES = {"truediv": "div", "_threshold": "threshold", "log_sigmoid": "logsigmoid", "special_expit": "sigmoid", "special_erf": "erf"}
-#: Those that tell of a tensor no more than its size.
-SIZES = ("size", ".shape")
+OTHER_NAMES = {
+    "truediv": "div", "_threshold": "threshold", "log_sigmoid": "logsigmoid", "special_expit": "sigmoid", "special_erf": "erf",
+    "linalg_norm": "norm", "linalg_vector_norm": "norm",
+}  # fmt: skip
 ELSE = "Build it from layers of torch.nn and activation functions."
 MOST_STEPS, MOST_WEIGHTS, MOST_NUMBERS, MOST_DIMENSIONS = 400, 1_000_000, 300_000, 8
 #: Numbers that all results of one pass hold together, and products of one step.
@@ -80,7 +83,7 @@ class Rebuilt(nn.Module):
     ----------
     steps : those that the output depends on, in order; the last one is the output
     layers : every layer, once
-    fixed : names of the results that no number of the input changes: constants and sizes
+    fixed : names of the results that no number of the input changes: constants
     seen : those results, as they were for the input of `rebuild`
 
     Raises
@@ -148,7 +151,7 @@ class Rebuilt(nn.Module):
 
     def _do(self, step: Step, given: list[Any], named: dict[str, Any], x: torch.Tensor) -> Any:
         if step.kind == "placeholder":
-            return given[0] if given else x.clone()  # a layer may work in place
+            return x.clone()  # a layer may work in place
         if step.kind == "get_attr":
             return self.values[step.target].clone()
         if step.kind == "output":
@@ -159,19 +162,20 @@ class Rebuilt(nn.Module):
         return layer(*given, **named) if layer is not None else _function(step.kind, step.target)(*given, **named)
 
 
-def rebuild(description: Any, x: torch.Tensor) -> Rebuilt:
-    """The network of a description, in training mode. Seeds torch: what is drawn in it falls alike every time.
+def rebuild(description: Any, x: torch.Tensor, training: bool = True) -> Rebuilt:
+    """The network of a description, for inputs of the size of `x`. Seeds torch: what is drawn in it falls alike every time.
 
     Parameters
     ----------
-    description : what `describe(net, x)` gave back
+    description : what `describe(net, x, training)` gave back
     x : the same input
+    training : the same mode
 
     Raises
     ------
     NetworkError : what `Rebuilt` refuses, and a network that gave something else for `x` when it was called
     """
-    net = Rebuilt(description)
+    net = Rebuilt(description).train(training)
     if isinstance(description.get("output"), str):
         raise NetworkError(f"Called, the network gives back a {description['output'][:60]}, not a tensor.")
     told = _tensor(description.get("output"))
@@ -197,7 +201,7 @@ def _step(layers: Mapping[str, nn.Module], name: Any, kind: Any, target: Any, ar
         raise NetworkError("The result is not the description of a network.")
     if kind in ("call_function", "call_method"):
         _function(kind, target)
-    if "out" in kwargs:
+    if kwargs.get("out", ["is", None])[-1] is not None:
         raise NetworkError(f"The network uses out= in {str(target)[:60]}. {ELSE}")
     step = Step(str(name), kind, str(target), list(args[1:]), dict(kwargs))
     return step._replace(writes=_writes(step, layers))
@@ -232,17 +236,15 @@ def _needed(steps: list[Step]) -> list[Step]:
 def _fixed(steps: list[Step]) -> set[str]:
     fixed: set[str] = set()
     for step in steps:
-        is_input = step.kind == "placeholder" and not step.args
-        is_size = step.kind in ("call_function", "call_method") and step.target in SIZES
-        if is_size or (fixed.issuperset(step.nodes()) and not is_input):
+        if fixed.issuperset(step.nodes()) and step.kind != "placeholder":
             fixed.add(step.name)
     return fixed
 
 
 def _function(kind: str, name: str) -> Callable[..., Any]:
-    if kind == "call_function" and name in SIGNS:
-        return SIGNS[name]
     own = OTHER_NAMES.get(name, name)
+    if own in OWN:
+        return OWN[own]
     places = [torch.Tensor] if kind == "call_method" else [F, torch]
     found = [getattr(place, own) for place in places if own.rstrip("_") in FUNCTIONS and hasattr(place, own)]
     if not found:
@@ -256,8 +258,13 @@ def _part(whole: Any, index: Any) -> Any:
     return whole[index]
 
 
-#: What is written without the name of a function.
-SIGNS: dict[str, Callable[..., Any]] = {".shape": lambda tensor: tensor.shape, "[ ]": _part}
+def _norm(input: torch.Tensor, p: float | str | None = 2, dim: Any = None, keepdim: bool = False, ord: float | None = None) -> torch.Tensor:
+    """Of vectors alone: other norms of matrices decompose them, which takes long."""
+    return torch.linalg.vector_norm(input, (2 if p in (None, "fro") else p) if ord is None else ord, dim, keepdim)
+
+
+#: What is not torch's own.
+OWN: dict[str, Callable[..., Any]] = {"[ ]": _part, "norm": _norm}
 
 
 def _layer(kind: Any, attributes: Mapping[str, Any], state: Mapping[str, Any]) -> nn.Module:
@@ -297,6 +304,7 @@ def _found(packed: Any, seen: Mapping[str, Any]) -> Any:
 
 def _bound(arguments: list[Any], is_linear: bool) -> None:
     """Refuse what would grow without bound: two thin tensors have a broad sum, and a row times a column is a square."""
+    stacked = sum(part.numel() for a in arguments if isinstance(a, tuple) for part in a if isinstance(part, torch.Tensor))
     shapes = [a.shape for a in arguments if isinstance(a, torch.Tensor)]
     dimensions = max(map(len, shapes), default=0)
     if len(shapes) == 1:
@@ -307,7 +315,7 @@ def _bound(arguments: list[Any], is_linear: bool) -> None:
             raise NetworkError(f"A step of the network would take more than {MOST_PRODUCTS} products.")
     else:
         numbers = math.prod(max(s[-i - 1] for s in shapes if len(s) > i) for i in range(dimensions))
-    if numbers > MOST_NUMBERS or dimensions > MOST_DIMENSIONS:
+    if max(numbers, stacked) > MOST_NUMBERS or dimensions > MOST_DIMENSIONS:
         raise NetworkError(
             f"A step of the network would compute more than {MOST_NUMBERS} numbers, or in more than {MOST_DIMENSIONS} dimensions."
         )

@@ -23,8 +23,85 @@ class _Problem(Exception):
     """Why a network cannot be described, in a sentence for the learner."""
 
 
+class _Sized(fx.Proxy):
+    """Stands for a result while a network is followed. Its size, type and place are known, its numbers are not: `shape` is a plain one."""
+
+    shape = property(lambda self: self._value.shape)
+    ndim = property(lambda self: self._value.ndim)
+    dtype = property(lambda self: self._value.dtype)
+    device = property(lambda self: self._value.device)
+
+    @property
+    def _value(self) -> Any:
+        return self.tracer.value(self.node)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self._value.size(dim)
+
+    def dim(self) -> int:
+        return self._value.dim()
+
+    def numel(self) -> int:
+        return self._value.numel()
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise _Problem("The network writes into parts of a tensor with [ ] =. Use a function that gives a new one, as torch.where.")
+
+
 class _Tracer(fx.Tracer):
-    """Walks through containers and a learner's own modules; layers of torch are the leaves."""
+    """Walks through containers and a learner's own modules; layers of torch are the leaves. Where `forward` asks for a size, the steps
+    up to there are carried out on `x`.
+    """
+
+    def __init__(self, x: torch.Tensor) -> None:
+        super().__init__()
+        self._x, self._values, self._aside = x, {}, False
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """The input alone stands for what is given: all other parameters of `forward` keep their defaults."""
+        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Sized(node, self)
+
+    def value(self, node: fx.Node) -> Any:
+        """What a step gives for `x`, in size, type and place: numbers may be changed in place later."""
+        self._aside = True
+        try:
+            for one in self.graph.nodes:
+                if node in self._values:
+                    break
+                if one not in self._values:
+                    self._values[one] = self._carried_out(one)
+        finally:
+            self._aside = False
+        return self._values[node]
+
+    def _carried_out(self, node: fx.Node) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._values.__getitem__)
+        if node.op == "placeholder":
+            return self._x.clone()
+        if node.op == "get_attr":
+            return operator.attrgetter(node.target)(self.root).detach().clone()
+        if node.op == "call_function":
+            return node.target(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], node.target)(*args[1:], **kwargs)
+        layer = self.root.get_submodule(node.target)
+        kept = [(b, b.clone()) for b in layer.buffers()]
+        found = layer(*args, **kwargs)
+        for buffer, before in kept:
+            buffer.copy_(before)
+        return found
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        return forward(*args, **kwargs) if self._aside else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._aside else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return _kind(m) is not None
@@ -39,13 +116,14 @@ class _Tracer(fx.Tracer):
             ) from None
 
 
-def describe(net: Any, x: torch.Tensor) -> dict[str, Any]:
-    """What `net` does to its input, as plain data.
+def describe(net: Any, x: torch.Tensor, training: bool = True) -> dict[str, Any]:
+    """What `net` does to an input of the size of `x`, as plain data.
 
     Parameters
     ----------
-    net : an `nn.Module` of layers of `torch.nn` and functions of torch, without branches on values; it is set to training mode
-    x : an input that it is called on, shape (N, …)
+    net : an `nn.Module` of layers of `torch.nn` and functions of torch, without branches on values
+    x : an input that it is called on, shape (N, …). What `forward` asks about sizes is answered for it
+    training : the mode that it is set to
 
     Returns
     -------
@@ -53,7 +131,7 @@ def describe(net: Any, x: torch.Tensor) -> dict[str, Any]:
     "output": what the call gave, a tensor, or the name of another type}, or {"problem": one sentence} for what cannot be described
     """
     try:
-        return _described(net, x)
+        return _described(net, x, training)
     except _Problem as problem:
         return {"problem": str(problem)}
     except fx.proxy.TraceError:
@@ -65,22 +143,34 @@ def describe(net: Any, x: torch.Tensor) -> dict[str, Any]:
         return {"problem": f"The network could not be followed from input to output: {type(error).__name__}: {str(error)[:300]}"}
 
 
-def _described(net: Any, x: torch.Tensor) -> dict[str, Any]:
+def _described(net: Any, x: torch.Tensor, training: bool) -> dict[str, Any]:
     if not isinstance(net, nn.Module):
         raise _Problem(f"The function should return an nn.Module; it returned a {type(net).__name__}.")
-    net.train()
+    net.train(training)
     if any(map(is_lazy, itertools.chain(net.parameters(), net.buffers()))):
         _called(net, x)  # gives lazy layers their weights
     _refuse_detours(net)
-    graph = _Tracer().trace(net)
+    tracer = _Tracer(x)
+    graph = _followed(tracer, net, x)
     layers = {n.target: net.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"}
     _refuse_shared_weights(layers)
     return {
-        "steps": [_step(n) for n in graph.nodes],
+        "steps": [_step(n, tracer) for n in graph.nodes],
         "layers": {target: _layer(layer) for target, layer in layers.items()},
         "values": {n.target: _copied(operator.attrgetter(n.target)(net)) for n in graph.nodes if n.op == "get_attr"},
         "output": _called(net, x),
     }
+
+
+def _followed(tracer: _Tracer, net: nn.Module, x: torch.Tensor) -> fx.Graph:
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return tracer.trace(net)
+    except _Problem:
+        raise
+    except Exception:
+        _called(net, x)  # what fails when it is called too is told as that
+        raise
 
 
 def _called(net: nn.Module, x: torch.Tensor) -> torch.Tensor | str:
@@ -136,8 +226,18 @@ def _copied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().clone()  # a call moves running statistics
 
 
-def _step(node: fx.Node) -> list[Any]:
-    """One step, named as a learner writes it: `.shape`, `[ ]`, `relu`."""
+#: Methods that move a tensor or change its type → what the type is called as a method.
+_MOVES = ("to", "type", "type_as", "cpu", "cuda")
+_TYPES = {torch.float32: "float", torch.float64: "double"}
+
+
+def _step(node: fx.Node, tracer: _Tracer) -> list[Any]:
+    """One step, named as a learner writes it: `.values`, `[ ]`, `relu`."""
+    if node.op == "call_method" and node.target in _MOVES:
+        with torch.no_grad():
+            kind = tracer.value(node).dtype
+        if kind in _TYPES:
+            return [node.name, node.op, _TYPES[kind], _packed(node.args[:1]), {}]
     if node.target is getattr:
         return [node.name, node.op, f".{node.args[1]}", _packed(node.args[:1]), {}]
     if node.target is operator.getitem:
@@ -151,7 +251,7 @@ def _packed(value: Any) -> Any:
     if isinstance(value, fx.Node):
         return ["node", value.name]
     if isinstance(value, (list, tuple)):
-        return [type(value).__name__, *map(_packed, value)]
+        return ["tuple" if isinstance(value, tuple) else "list", *map(_packed, value)]
     if isinstance(value, dict):
         return {k: _packed(v) for k, v in value.items()}
     if isinstance(value, _PLAIN):

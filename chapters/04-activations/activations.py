@@ -831,17 +831,17 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 #
 # **Symptom.** This classifier with 24 hidden layers, trained with `F.cross_entropy`, stays at the loss of guessing. It does not get worse, it does not get better: nothing moves.
 #
-# Repair `make_classifier(d_in, depth, width, n_classes)`. There are three faults: activation, initialization, output.
+# Repair `make_classifier(d_in, depth, width, n_classes)`. There are three faults: activation, initialization, output. Each call makes a new network, of any sizes.
 #
 # - Keep the architecture, a plain chain: `depth` hidden `nn.Linear` layers of `width` units, each with weights of its own and with a nonlinearity after *each*, the first and the last included, then one `nn.Linear`
 #   to `n_classes`. Each layer works on the result of the one before and on nothing earlier: no sums like `h + f(h)`. You may add
-#   normalization layers; they may stand in for a new initialization or activation if the conditions below hold. Normalization alone is no nonlinearity.
-# - The network returns what its last `nn.Linear` computes: logits. The lamps `logits` and `gradient` are about these two points too, at any depth; `signal` and `learns` want the right layers, most of them with a nonlinearity.
+#   normalization layers; they may stand in for a new initialization or activation if the conditions below hold. Normalization alone is no nonlinearity, however it is written.
+# - The network returns what its last `nn.Linear` computes, in training and in evaluation mode: logits. The lamps `logits` and `gradient` are about these two points too, at any size; `signal` and `learns` want the right layers, most of them with a nonlinearity.
 # - At the start, for `depth = 24` and `width = 128` and random inputs $(64, 20)$ in training mode: (a) the *spread* of the pre-activations, their standard deviation over the examples (root mean square over the units), is in the last hidden
 #   layer between 0.001 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
 # - With `depth = 3` and `width = 128`, Adam (rate 0.003) memorizes 32 random examples of 5 classes to a loss below 0.1 within 100 steps.
-# - Your network is taken apart and measured elsewhere. Build it from layers of `torch.nn`, as `nn.Sequential` or as a class of your own, with activation functions of torch, no branches on values, no hooks and no `__call__` of your own:
-#   called, it gives what its layers give.
+# - Your network is taken apart and measured elsewhere. Build it from layers of `torch.nn`, as `nn.Sequential` or as a class of your own, with activation functions of torch, no branches on values (on sizes they are fine), no hooks and no `__call__` of your own:
+#   called, it gives what its layers give. What cannot be followed: writing into a tensor (`z[z < 0] = 0`), slices, parametrizations (`weight_norm`), `autograd.Function`, `detach`.
 #
 # <details><summary>Hint 1</summary>Which function has slope 1 where it is active, and which initialization belongs to it? What does F.cross_entropy expect?</details>
 #

@@ -2272,29 +2272,14 @@ def _portrait(chain, pairs):
     return f"{looks}, and the hidden weights' variance is {_weights(hidden)}{', with large biases' if biased else ''}"
 
 
-_ROWS = 8  # of the input on which a network is called before it is taken apart
-_NO_BEND = (nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.Dropout, nn.AlphaDropout)
-
-
 @functools.lru_cache(1)  # for the lamps that ask about one network
-def _straight_after(net, chain):
-    """Numbers of the hidden layers with no nonlinearity between them and the next nn.Linear. Normalization and dropout are taken out."""
-    hooks = [m.register_forward_hook(lambda module, inputs, output: inputs[0]) for m in net.layers if isinstance(m, _NO_BEND)]
+def _straight_after(chain, rows):
+    """Numbers of the hidden layers with no nonlinearity between them and the next nn.Linear: held, what stands there is affine."""
     depth, width = len(chain.linears) - 1, chain.linears[0].out_features
-    z, step = torch.randn(2, depth, _ROWS, width, generator=torch.Generator().manual_seed(4))  # (depth, rows, width)
+    z, step = torch.randn(2, rows, width, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
-        here, up, down = (torch.stack([_what_arrives(chain, k, part) for k, part in enumerate(v, 1)]) for v in (z, z + step, z - step))
-    for hook in hooks:
-        hook.remove()
-    straight = _rest(up + down - 2 * here, up - down) < 1e-3
-    for axis in (1, 2):
-        straight |= _rest_of_fit(z, here, axis) < 1e-3
-    return (straight.nonzero().flatten() + 1).tolist()
-
-
-def _what_arrives(chain, k, z):
-    torch.default_generator.manual_seed(k)  # dropout falls alike
-    return chain.between(k, z)
+        here, up, down = (torch.stack(parts) for parts in zip(*[chain.held(k, z, step) for k in range(1, depth + 1)]))
+    return ((_rest(up + down - 2 * here, up - down) < 1e-3).nonzero().flatten() + 1).tolist()
 
 
 def _rest(part, whole):
@@ -2302,29 +2287,30 @@ def _rest(part, whole):
     return part.flatten(1).norm(dim=1) / whole.flatten(1).norm(dim=1).clamp(min=1e-30)
 
 
-def _rest_of_fit(z, h, axis):
-    """What a straight line through (z, h), one for each row or column, leaves of h: nothing, where only a normalization stands between."""
-    z, h = z - z.mean(axis, keepdim=True), h - h.mean(axis, keepdim=True)
-    return _rest(h - z * (z * h).sum(axis, keepdim=True) / (z * z).sum(axis, keepdim=True), h)
+def _examples(seed, rows, d_in, n_classes):
+    return torch.randn(rows, d_in, generator=torch.Generator().manual_seed(seed + 1000)), torch.arange(rows) % n_classes
 
 
-def _examples(seed, n=64):
-    return torch.randn(n, 20, generator=torch.Generator().manual_seed(seed + 1000)), torch.arange(n) % 5
-
-
-def _described(submission, seed, depth, width):
+def _described(submission, seed, depth, width, d_in=20, n_classes=5, rows=64, training=True, calls=1):
     torch.manual_seed(seed)
-    return describe(submission.make_classifier(20, depth, width, 5), _examples(seed, _ROWS)[0])
+    net, *others = [submission.make_classifier(d_in, depth, width, n_classes) for _ in range(calls)]
+    told = describe(net, _examples(seed, rows, d_in, n_classes)[0], training)
+    alike = [p is q for other in others for p, q in zip(net.parameters(), other.parameters())] if "problem" not in told else []
+    return told | {"again": any(alike)}
 
 
 _deep = call(0, 24, 128)  # three lamps ask about this network: it is described once, and taken apart once
+_others = [  # deeper than `_deep`, broader than `_deep`: no size is like another's
+    call(0, 25, 16, 7, 3, rows=8),
+    call(0, 2, 144, 9, 6, rows=9, training=False, calls=2),
+]
 _apart = {"result": None}
 
 
-def _taken_apart(result, seed):
+def _taken_apart(result, x, training):
     if _apart["result"] is not result:
         _apart["result"] = None
-        net = rebuild(result, _examples(seed, _ROWS)[0])
+        net = rebuild(result, x, training)
         _apart.update(net=net, chain=Chain(net), result=result)
     return _apart["net"], _apart["chain"]
 
@@ -2335,44 +2321,48 @@ def _as_asked(measure, strict=True):
     Unless it is `strict`, something may follow the last layer, and up to half of the hidden layers may be bare.
     """
 
-    def accept(result, seed, depth, width):
-        net, chain = _taken_apart(result, seed)
-        return _what_differs(net, chain, depth, width, strict) or measure(net, chain, seed)
+    def accept(result, seed, depth, width, d_in=20, n_classes=5, rows=64, training=True, calls=1):
+        x, y = _examples(seed, rows, d_in, n_classes)
+        net, chain = _taken_apart(result, x, training)
+        if result.get("again"):
+            return "Called twice, make_classifier gives back the same weights. Each call makes a new network."
+        sizes = [d_in, *[width] * depth, n_classes]
+        return _what_differs(chain, sizes, rows, strict) or measure(net, chain, x, y)
 
     return accept
 
 
-def _what_differs(net, chain, depth, width, strict):
+def _what_differs(chain, sizes, rows, strict):
     """What of the architecture is not as asked, as a sentence; None if all is."""
-    shapes, asked = [tuple(m.weight.shape) for m in chain.linears], [(width, 20), *[(width, width)] * (depth - 1), (5, width)]
+    depth, shapes, asked = len(sizes) - 2, [tuple(m.weight.shape) for m in chain.linears], [*zip(sizes[1:], sizes)]
     if shapes != asked:
         counted = "" if len(shapes) == len(asked) else f" Yours holds {len(shapes)} nn.Linear for depth = {depth}."
         return f"The network should hold depth hidden nn.Linear layers of width units and one to n_classes.{counted}"
-    logits = torch.randn(_ROWS, 5, generator=torch.Generator().manual_seed(5))
+    logits = torch.randn(rows, sizes[-1], generator=torch.Generator().manual_seed(5))
     out = chain.between(len(shapes), logits)
-    if strict and (chain.tail or not torch.equal(out, logits)):
-        return _what_follows(out)
-    straight = _straight_after(net, chain)
+    if strict and (chain.tail or not torch.equal(out.to(logits), logits)):
+        return _what_follows(out, logits)
+    straight = _straight_after(chain, rows)
     if len(straight) == depth:
         return "The network is affine: no nonlinearity is left between the layers."
     return f"There is no nonlinearity after hidden layer {straight[0]}." if len(straight) > (0 if strict else depth // 2) else None
 
 
-def _what_follows(out):
-    if out.shape == (_ROWS, 5) and bool((out.sum(1) - 1).abs().max() < 1e-4):
+def _what_follows(out, logits):
+    if out.shape == logits.shape and bool((out.sum(1) - 1).abs().max() < 1e-4):
         return "The rows sum to 1: these are probabilities, not logits."
-    if out.shape == (_ROWS, 5) and bool(out.logsumexp(1).abs().max() < 1e-4):
+    if out.shape == logits.shape and bool(out.logsumexp(1).abs().max() < 1e-4):
         return "The exponentials of each row sum to 1: these are log-probabilities, not logits."
     return "The output is not that of the last nn.Linear: something follows it."
 
 
-def _outputs(net, chain, seed):
+def _outputs(net, chain, x, y):
     return True  # nothing is asked of them but that they are the last layer's
 
 
-def _signal(net, chain, seed):
+def _signal(net, chain, x, y):
     with torch.no_grad():
-        pairs = chain.follow(_examples(seed)[0])
+        pairs = chain.follow(x)
     ratio = _spread(pairs[-2][1]) / max(_spread(pairs[0][1]), 1e-30)
     if 0.001 < ratio < 50:
         return True
@@ -2380,8 +2370,7 @@ def _signal(net, chain, seed):
     return f"The signal {what}: the spread in the last hidden layer is {ratio:.1e} times that of the first. Hidden activations there are {_portrait(chain, pairs)}."
 
 
-def _gradient(net, chain, seed):
-    x, y = _examples(seed)
+def _gradient(net, chain, x, y):
     pairs = chain.follow(x)
     F.cross_entropy(pairs[-1][1], y).backward()
     norms = [m.weight.grad.norm().item() for m in chain.linears]
@@ -2392,9 +2381,8 @@ def _gradient(net, chain, seed):
     return f"The gradient {what}: in the second hidden layer it is {ratio:.1e} times that of the last. Hidden activations there are {_portrait(chain, pairs)}."
 
 
-def _learned(net, chain, seed):
-    x = _examples(seed, 32)[0]
-    y = torch.randint(5, (32,), generator=torch.Generator().manual_seed(seed))
+def _learned(net, chain, x, y):
+    y = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
     weights = [*net.parameters()]
     flat = torch.cat([w.detach().flatten() for w in weights])
     for w, part in zip(weights, flat.split([w.numel() for w in weights])):
@@ -2448,10 +2436,10 @@ class FixClassifier:
     reference = _mlp(nn.ReLU, _he)
 
     cases = {
-        "logits": group([call(0, 5, 12), _deep], probe=_described, accept=_as_asked(_outputs)),
+        "logits": group([*_others, _deep], probe=_described, accept=_as_asked(_outputs)),
         "signal": group(_deep, probe=_described, accept=_as_asked(_signal, strict=False)),
         "gradient": group(_deep, probe=_described, accept=_as_asked(_gradient)),
-        "learns": group(call(0, 3, 128), probe=_described, accept=_as_asked(_learned, strict=False)),
+        "learns": group(call(0, 3, 128, 23, rows=32), probe=_described, accept=_as_asked(_learned, strict=False)),
     }
 
     sigmoids_left = trap(

@@ -65,6 +65,24 @@ class InOtherWords(ByHand):
         return self.d(F.rrelu(F.dropout(x, 0.3), training=True)).view(n, -1)
 
 
+class AskingForSizes(ByHand):
+    """Sizes, types and places are asked for in many ways, and parameters with defaults are left alone."""
+
+    def forward(self, x: torch.Tensor, verbose: bool = False, *, hidden: bool = False, **more: object) -> torch.Tensor:
+        assert x.shape[-1] == self.a.in_features
+        rows, columns = x.shape
+        if verbose or len(x) > 100 or x.size(1) != columns or x.dim() != 2 or x.numel() != rows * columns:
+            raise ValueError(x)
+        x = x if x.ndim == 2 else x.flatten(1)
+        x = x.to(next(self.parameters()).device).to(self.d.weight.dtype).clone().double().float()
+        x = F.layer_norm(self.a(x.reshape(len(x), -1)), x.shape[1:])
+        x = self.b(torch.stack([x, torch.zeros_like(x)]).amax(0).unsqueeze(1).squeeze(1))
+        x = self.c(torch.asinh(x) / x.norm(dim=1, keepdim=True) + torch.atan(x) * (x > 0).to(x.dtype))
+        x = torch.logaddexp(x, torch.zeros_like(x)) / torch.linalg.norm(x, dim=1, keepdim=True)
+        x = self.d(F.normalize(x, dim=1) + x.max(dim=1, keepdim=True)[0])
+        return (x, rows) if hidden else x
+
+
 X0 = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
 
 
@@ -83,6 +101,7 @@ NETS = [
     nn.Sequential(OwnLinear(6, 8), nn.Threshold(0.1, 0.0), nn.RReLU(), nn.Dropout(0.3), OwnLinear(8, 3)),
     ByHand(),
     InOtherWords(),
+    AskingForSizes(),
 ]
 
 
@@ -168,6 +187,7 @@ def tied() -> nn.Module:
         (Applies(lambda x: x.T), r"uses \.T"),
         (Applies(lambda x: x[0]), r"with \[ \]"),
         (Applies(lambda x: x[:, :1]), "A slice stands"),
+        (Applies(lambda x: x.__setitem__(x < 0, 0)), r"writes into parts of a tensor with \[ \] ="),
         (Applies(lambda x: torch.add(x, x, out=x)), "uses out= in add"),
         (Applies(lambda x: (x, x)), "gives back a tuple"),
         (Applies(lambda x: nn.Linear(2, 2)(x)), "a Linear that is not registered"),
@@ -258,6 +278,78 @@ def test_a_chain_is_followed_from_layer_to_layer() -> None:
     assert torch.equal(third[1], net(x))
 
 
+def test_a_network_that_does_otherwise_in_evaluation_mode_is_described_in_it() -> None:
+    net = Applies(lambda x: x.relu() if net.training else x.softmax(1))
+    training, evaluation = (rebuild(decode(encode(describe(net, X0, mode))), X0, mode) for mode in (True, False))
+    assert torch.equal(training(X0), X0.relu())
+    assert torch.equal(evaluation(X0), X0.softmax(1))
+    assert not evaluation.training
+
+
+def test_describing_leaves_running_statistics_as_one_call_does() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(6))
+    describe(net, X0)
+    assert net[0].num_batches_tracked == 1
+
+
+def by_hand(z: torch.Tensor, *axes: int) -> torch.Tensor:
+    for axis in axes:
+        z = (z - z.mean(axis, keepdim=True)) / (z.var(axis, keepdim=True) + 1e-5).sqrt()
+    return z
+
+
+def rms(z: torch.Tensor) -> torch.Tensor:
+    return z * torch.rsqrt(z.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+NORMALIZES = {
+    "nothing": lambda z: z,
+    "layer norm": lambda z: F.layer_norm(z, z.shape[1:]),
+    "group norm": lambda z: F.group_norm(z, 2),
+    "one function behind the other": lambda z: F.layer_norm(F.batch_norm(z, None, None, training=True), (4,)),
+    "instance norm": lambda z: F.instance_norm(z.unsqueeze(1)).squeeze(1),
+    "dropout": lambda z: F.dropout(z, 0.3, True),
+    "rows by hand": lambda z: by_hand(z, 1),
+    "rows and columns by hand": lambda z: by_hand(z, 1, 0),
+    "groups by hand": lambda z: by_hand(z.view(len(z), 2, -1), 2).view(len(z), -1),
+    "root mean square": rms,
+    "length": lambda z: z / z.norm(dim=1, keepdim=True),
+    "largest of all": lambda z: z / z.abs().max(),
+    "largest of each row": lambda z: z / z.abs().max(dim=1, keepdim=True)[0],
+    "signs of means": lambda z: z * (1 + 0.1 * z.mean(0).sign()),
+    "many copies": lambda z: z / (z.unsqueeze(1) + torch.zeros(1, 4, 1)).std(-1),
+}
+ACTIVATES = {
+    "relu": torch.relu,
+    "relu in place": lambda z: z.relu_(),
+    "gelu": F.gelu,
+    "the larger of two that are stacked": lambda z: torch.stack([z, torch.zeros_like(z)]).amax(0),
+    "a mask": lambda z: z * (z > 0),
+    "above the mean": lambda z: z * (z > z.mean(1, keepdim=True)),
+    "softmax by hand": lambda z: z.exp() / z.exp().sum(1, keepdim=True),
+    "random slopes": lambda z: F.rrelu(z, training=True),
+}
+
+
+def bend(between: Callable) -> float:
+    chain = Chain(travelled(Plain(lambda net, z, x: between(z), relu, nothing)))
+    z, step = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(2))
+    here, up, down = chain.held(1, z, step)
+    return ((up + down - 2 * here).norm() / (up - down).norm()).item()
+
+
+@pytest.mark.parametrize("normalize", NORMALIZES.values(), ids=NORMALIZES.keys())
+def test_normalization_that_is_held_is_affine_and_hides_no_activation(normalize: Callable) -> None:
+    assert bend(normalize) < 1e-5
+    assert bend(lambda z: torch.relu(normalize(z))) > 1e-2
+    assert bend(lambda z: normalize(torch.relu(z))) > 1e-2
+
+
+@pytest.mark.parametrize("activate", ACTIVATES.values(), ids=ACTIVATES.keys())
+def test_an_activation_bends_while_normalization_is_held(activate: Callable) -> None:
+    assert bend(activate) > 1e-2
+
+
 @pytest.mark.parametrize(
     ("last", "tail"),
     [
@@ -338,6 +430,14 @@ LIES = {
         BROAD,
         values={"a": np.zeros((100_000, 1), np.float32), "b": np.zeros((1, 100_000), np.float32)},
     ),
+    "a high stack": made_up(
+        ["a", "get_attr", "a", ["tuple"], {}],
+        ["y", "call_function", "stack", ["tuple", ["list", *[["node", "a"]] * 300]], {}],
+        END,
+        values={"a": np.zeros(100_000, np.float32)},
+    ),
+    "a norm that decomposes": made_up(["y", "call_method", "norm", ["tuple", ["node", "x"], ["is", "nuc"]], {}], END),
+    "a size": made_up(["y", "call_function", ".shape", ["tuple", ["node", "x"]], {}], END),
     "a tall product": made_up(
         ["a", "get_attr", "a", ["tuple"], {}],
         ["y", "call_module", "y", ["tuple", ["node", "a"]], {}],
