@@ -245,7 +245,7 @@ explore(
 # - `H`: float array $(N, k)$, the inputs of one unit for $N$ examples, $k\ge 2$. `delta`: float array $(N,)$, the errors that arrive at it.
 # - The weight gradient of example $n$ is $\delta_n H_n$, a vector of $k$ components.
 # - Return, as a float: *among the examples with $\delta_n\ne0$*, the fraction whose gradient components are all $>0$ or all $<0$. A component that is exactly 0 has
-#   neither sign. Tiny is not 0: a `delta` of $10^{-12}$ counts, and a component of $10^{-12}$ has a sign.
+#   neither sign. Tiny is not 0: a `delta` of $10^{-100}$ counts, and a component of $10^{-100}$ has a sign. Nothing nearer to 0 occurs, 0 itself aside.
 # - 0.0 if there is no such example: all `delta` zero, or $N=0$ (no warning then either).
 #
 # `same_sign_fraction(np.array([[.2, .9], [.3, -.5], [.1, .1]]), np.array([-1., 2., 0.]))` is `0.5`: the first agrees, the second does not, the third does not count.
@@ -381,7 +381,7 @@ reveal(
 # Write `dead_report(batches)` → `(dead, zeros)`, two floats.
 #
 # - `batches`: a list (not empty) of post-ReLU activations, one array a batch, all values $\ge0$. The *last* axis holds the units, the same in every batch. Before it stand one axis of examples, whose number
-#   differs from batch to batch, and perhaps one axis of tokens.
+#   differs from batch to batch, and perhaps one axis of tokens. The number of tokens may differ too.
 # - `dead`: the fraction of units that are exactly 0 for every example (and token) of every batch. $10^{-12}$ is not 0.
 # - `zeros`: the fraction of zero entries among all entries of all batches together.
 #
@@ -418,7 +418,7 @@ assert np.isclose(dead_report([np.eye(4)])[0], 0.0), "75 % zeros, and yet every 
 #
 # Write `prelu(x, alpha, dY)` → `(y, dx, dalpha)`.
 #
-# - `x`: float array $(N, C)$, without exact zeros (at 0 the slope is a matter of convention). `alpha`: float array $(C,)$, one slope a channel, possibly negative or above 1.
+# - `x`: float array $(N, C)$, without exact zeros (at 0 the slope is a matter of convention). `alpha`: float array $(C,)$, one slope a channel, possibly 0, negative or above 1.
 #   `dY`: float array $(N, C)$, the gradient of the loss with respect to `y`.
 # - `y` $(N,C)$: `x` where it is positive, its channel's slope times `x` elsewhere. `dx` $(N,C)$ and `dalpha` $(C,)$: the gradients of the loss with respect to `x` and `alpha`.
 #
@@ -481,7 +481,7 @@ explore(
 # Write `gelu(z, approximate="none")` with all three forms.
 #
 # - `z`: a float64 array of any shape, also 0-d, empty or transposed, $|z|\le40$. The result has its shape.
-# - `approximate` is `"none"` (exact), `"tanh"` or `"sigmoid"`. Each form is checked to $10^{-7}$, far below their differences.
+# - `approximate` is `"none"` (exact), `"tanh"` or `"sigmoid"`. Each form is checked to a relative $10^{-7}$, far below their differences; errors below $10^{-12}$ do not count.
 # - The set-up cell gives you `erf(array)`. `np.tanh` is allowed; `torch` and `scipy` are not.
 #
 # `gelu(np.array(1.0))` is 0.84134, with `"tanh"` 0.84119, with `"sigmoid"` 0.84580.
@@ -518,7 +518,7 @@ assert np.allclose(gelu(one, approximate="sigmoid"), [0.845796, -0.064340], atol
 #
 # ### Exercise activations.silu-gradient · difficulty 2 of 5 · 10 min · 2 points
 #
-# Write `silu(z)` → `(value, derivative)`.
+# Write `silu(z)` → `(value, derivative)`, a tuple of two arrays.
 #
 # - `z`: a float64 array of any shape, also 0-d, empty or transposed. Both results have its shape.
 # - Both are accurate to $10^{-12}$, so a difference quotient is no way out.
@@ -567,9 +567,10 @@ assert np.allclose(slope_, [0.5, -0.090784, 1], atol=1e-5), "slope: 0.5 at 0, ne
 #
 # Write `swiglu_ffn(x, W, V, W2)` and `matched_hidden(d, d_ff)`.
 #
-# - `x`: float array $(\dots,d)$ with any number of leading axes, also none. `W`, `V`: $(d,h)$. `W2`: $(h,d)$. No biases; products are written `x @ W`.
-# - `swiglu_ffn` returns $(\mathrm{Swish}(xW)\odot xV)W_2$, shape $(\dots,d)$. **`W` carries the gate.** Pre-activations stay within $\pm100$.
+# - `x`: array $(\dots,d)$ with any number of leading axes, also none. `W`, `V`: $(d,h)$. `W2`: $(h,d)$. All four are float32, or all are float64. No biases; products are written `x @ W`.
+# - `swiglu_ffn` returns $(\mathrm{Swish}(xW)\odot xV)W_2$, shape $(\dots,d)$. **`W` carries the gate.** Pre-activations stay within $\pm100$, in float32 within $\pm80$.
 # - `matched_hidden(d, d_ff)` returns the largest hidden size $h$, an `int`, whose three matrices do not hold more numbers than the two of a plain FFN with hidden size `d_ff`. `d_ff` need not be $4d$.
+#   If not even one hidden unit fits, $h$ is 0.
 #
 # `matched_hidden(512, 2048)` is 1365. With all matrices equal to `[[1.0]]`, `swiglu_ffn(np.array([2.0]), …)` is `[3.5232]`, $2\,\sigma(2)\cdot2$.
 #
@@ -718,7 +719,7 @@ assert np.isfinite(softmax(np.array([[1e4, 0.0], [-1e4, 0.0]]))).all(), "large l
 #
 # - `logits`: float32 or float64 array $(N,C)$, $N\ge1$. `y`: int32 or int64 array $(N,)$ with the right classes.
 # - Return the mean over the examples of $-\log\mathrm{softmax}(\text{logits}_n)_{y_n}$, a float.
-# - As exact as the dtype allows, finite and without warning for logits of $\pm10^4$, also when the right class is hopeless: the loss of `[[10000., 0.]]` with `y = [1]` is 10000.
+# - As exact as the dtype allows (for moderate float64 logits to $10^{-12}$), finite and without warning for logits of $\pm10^4$, also when the right class is hopeless: the loss of `[[10000., 0.]]` with `y = [1]` is 10000.
 # - NumPy or plain Python; no `scipy`, no `torch`.
 #
 # `cross_entropy(np.array([[2.0, 1.0, 0.0]]), np.array([0]))` is 0.40761.
@@ -897,6 +898,8 @@ assert out_.std(dim=0).mean() > 1e-3, "the outputs are the same for all inputs: 
 # - It raises `AssertionError` (any exception counts) for a wrong implementation and returns without one for a right implementation. NumPy and torch are allowed.
 # - Right ones follow the contract of exercise activations.softmax-temperature for float64 input, to about $10^{-12}$; two right ones may differ in the last digits, so compare with a tolerance.
 # - Wrong ones among those you will meet: no maximum subtracted, one maximum for the whole array, temperature upside down or ignored, axis ignored, sums that are not 1. Each is right in all else.
+# - Your check runs on about a dozen implementations, one after the other, and has 10 seconds for all of them together, 5 for a single one.
+#   Fifty calls of `softmax` in each run are fine, thousands are too many.
 #
 # Score: the share of wrong ones that you catch, less the right ones that you reject.
 #

@@ -25,6 +25,7 @@ def _softmax(z, axis=-1):
 
 
 _TRANSPOSED = np.array([[-5.0, 0.7, 2.0], [3.0, -1.5, 0.2]]).T
+_PERMUTED = normal((2, 3, 4), 3.0, 21).transpose(0, 2, 1)  # three axes, in neither memory order, all digits
 _SILENCE = dict.fromkeys(("numpy.errstate", "numpy.seterr", "numpy.seterrcall", "warnings"), "avoid the overflow, do not silence it")
 
 
@@ -35,12 +36,12 @@ def _only_relu(submission, z):
     return submission.relu(z)
 
 
-def _only_leaky(submission, z, **settings):
-    return submission.leaky_relu(z, **settings)
+def _only_leaky(submission, z, *alpha, **named):
+    return submission.leaky_relu(z, *alpha, **named)
 
 
-def _only_elu(submission, z, **settings):
-    return submission.elu(z, **settings)
+def _only_elu(submission, z, *alpha, **named):
+    return submission.elu(z, *alpha, **named)
 
 
 def _relu(z):
@@ -77,14 +78,22 @@ class ReluFamily:
 
     cases = {
         "values": group(
-            [call(arrays([(7,), (3, 4)], -30, 30)), call(np.array(-0.5)), call(np.array(2.5)), call(np.empty((0,))), call(_FAR)],
+            [
+                call(arrays([(7,), (3, 4)], -30, 30)),
+                call(np.array(-0.5)),
+                call(np.array(2.5)),
+                call(np.empty((0,))),
+                call(_FAR),
+                call(_PERMUTED),
+            ],
             probe=_only_relu,
         ),
         "leaky": group(
             [
                 call(arrays([(7,), (3, 4)]), alpha=_SLOPES),
                 call(arrays([(5,)])),
-                call(np.array([-3.0, 3.0]), alpha=2.0),
+                call(np.array([-50.0, -3.0, 3.0]), alpha=5.0),
+                call(_PERMUTED, -3.0),
                 call(_FAR, alpha=0.0),
                 call(np.array(-2.5), alpha=1.5),
                 call(np.empty((0,))),
@@ -97,6 +106,7 @@ class ReluFamily:
                 call(arrays([(7,), (3, 4)]), alpha=st.sampled_from([0.5, 1.0, 1.7, -0.4])),
                 call(arrays([(5,)])),
                 call(_TRANSPOSED, alpha=0.0),
+                call(_PERMUTED, 3.0),
                 call(np.array(-2.5), alpha=1.5),
                 call(np.empty((0,))),
             ],
@@ -299,6 +309,7 @@ class StableSigmoid:
     def probe(submission, z):
         result = {"sigmoid": submission.sigmoid(z), "dsigmoid": submission.dsigmoid(z)}
         submission.sigmoid(np.zeros_like(z))  # must not change the results before it
+        submission.dsigmoid(np.zeros_like(z))
         return result
 
     cases = {
@@ -308,13 +319,20 @@ class StableSigmoid:
                 call(np.array([-2.0, 2.0])),
                 call(np.array(0.3)),
                 call(np.linspace(-27, 27, 15).reshape(3, 5).T),
+                call(_PERMUTED),
             ],
             probe=_only_sigmoid,
             rtol=1e-13,
             atol=1e-12,
         ),
         "derivative": group(
-            [call(arrays(_ANY_SHAPE, -28, 28)), call(np.array(0.0)), call(np.linspace(-3, 3, 9).reshape(3, 3).T), call(np.empty((0, 2)))],
+            [
+                call(arrays(_ANY_SHAPE, -28, 28)),
+                call(np.array(0.0)),
+                call(np.linspace(-3, 3, 9).reshape(3, 3).T),
+                call(np.empty((0, 2))),
+                call(_PERMUTED),
+            ],
             probe=_only_dsigmoid,
             rtol=1e-13,
             atol=1e-12,
@@ -501,7 +519,14 @@ class StableTanh:
 
     cases = {
         "values": group(
-            [call(arrays([(9,), (3, 4)], -14, 14)), call(_NEARLY_FLAT), call(np.array(-0.4)), call(np.empty((0,))), call(_TRANSPOSED)],
+            [
+                call(arrays([(9,), (3, 4)], -14, 14)),
+                call(_NEARLY_FLAT),
+                call(np.array(-0.4)),
+                call(np.empty((0,))),
+                call(_TRANSPOSED),
+                call(_PERMUTED),
+            ],
             probe=_only_tanh,
         ),
         "derivative": group(
@@ -510,6 +535,7 @@ class StableTanh:
                 call(_NEARLY_FLAT),
                 call(np.array(0.0)),
                 call(np.linspace(-2, 2, 9).reshape(3, 3).T),
+                call(_PERMUTED),
                 call(np.empty((0,))),
             ],
             probe=_only_dtanh,
@@ -680,6 +706,7 @@ class GeluForms:
                 call(np.array(1.0)),
                 call(np.empty((0,))),
                 call(_TRANSPOSED),
+                call(_PERMUTED),
             ],
             n=10,
         ),
@@ -688,12 +715,14 @@ class GeluForms:
             call(np.linspace(-40, 40, 9).reshape(3, 3).T, approximate="tanh"),
             call(np.empty((0,)), "tanh"),
             call(np.array(-0.7), "tanh"),
+            call(_PERMUTED, "tanh"),
         ],
         "sigmoid": [
             call(arrays([(8,), (3, 4)], -5, 5), approximate="sigmoid"),
             call(np.linspace(-40, 40, 9).reshape(3, 3).T, approximate="sigmoid"),
             call(np.array(0.4), "sigmoid"),
             call(np.empty((0,)), "sigmoid"),
+            call(_PERMUTED, "sigmoid"),
             call(np.array(0.4), "sigmoid"),
         ],
     }
@@ -803,7 +832,14 @@ class SiluGradient:
 
     cases = {
         "values": group(
-            [call(arrays([(20,), (2, 5)], -9, 9)), call(np.array(0.0)), call(np.array(-1.3)), call(np.empty((0,))), call(_TRANSPOSED)],
+            [
+                call(arrays([(20,), (2, 5)], -9, 9)),
+                call(np.array(0.0)),
+                call(np.array(-1.3)),
+                call(np.empty((0,))),
+                call(_TRANSPOSED),
+                call(5 * _PERMUTED),
+            ],
             probe=_value,
         ),
         "derivative": group(
@@ -811,6 +847,7 @@ class SiluGradient:
                 call(arrays([(20,), (2, 5)], -9, 9)),
                 call(np.array(0.0)),
                 call(np.linspace(-4, 4, 9).reshape(3, 3).T),
+                call(5 * _PERMUTED),
                 call(np.empty((0,))),
             ],
             probe=_slope,
@@ -949,7 +986,7 @@ class PreluBackward:
         _prelu_call(4, 4, _ANY_SLOPE),
         _prelu_call(1, 1, _ANY_SLOPE),
         call(normal((9, 3), 2.0, 1), np.array([0.1, -0.4, 1.6]), normal((9, 3), 1.0, 2)),
-        call(normal((4, 4), 2.0, 3), np.array([0.2, 3.0, -1.0, 0.01]), normal((4, 4), 1.0, 4)),
+        call(normal((4, 4), 2.0, 3), np.array([0.2, 3.0, -1.0, 0.0]), normal((4, 4), 1.0, 4)),
     ]
     cases = {
         "values": group(_sources, probe=_output, n=7),
@@ -1079,6 +1116,8 @@ class SoftmaxTemperature:
                 call(normal((3, 3), 1.5, 5), axis=0),
                 call(normal((2, 3, 4), 1.5, 6), axis=1),
                 call(normal((2, 3, 4), 1.5, 7), axis=-2),
+                call(normal((2, 3, 4), 1.5, 9), axis=-3),
+                call(normal((2, 3, 4), 1.5, 10).transpose(0, 2, 1), axis=2),
                 call(np.array([[3, 1, 0], [-2, 5, 5]]), axis=0),
             ],
             **_TIGHT,
@@ -1088,8 +1127,8 @@ class SoftmaxTemperature:
                 call(arrays([(5,), (3, 3)], -3, 3), T=_TEMPERATURES),
                 call(arrays([(3, 3), (2, 3, 4)], -3, 3), axis=st.sampled_from([0, 1, -2]), T=_TEMPERATURES),
                 call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5),
-                call(np.array([2, 1, 0]), T=4.0),
-                call(normal((3, 4), 1.5, 8), 0, 0.5),
+                call(np.array([2, 1, 0]), T=100.0),
+                call(normal((3, 4), 1.5, 8), 0, 0.25),
             ],
             n=10,
             **_TIGHT,
@@ -1102,7 +1141,7 @@ class SoftmaxTemperature:
             call(_FAR_ROWS.T.copy(), axis=0),
             call(_FAR_ROWS, T=0.1),
             call(np.array([[300, 0, 100], [-10_000, -9_999, 10_000]])),
-            call(_FAR_ROWS),
+            call(np.stack([_FAR_ROWS, _FAR_ROWS[::-1] / 2])),
         ],
     }
 
@@ -1217,12 +1256,12 @@ _HOPELESS = np.array([[1e3, 0.0], [-1e3, 1e3], [0.0, 900.0], [743.0, 0.0], [2.0,
 
 
 def _exact_for_the_hopeless(loss, logits, y):
-    want = float(-_cross_entropy(logits, y).mean())
+    want = float(-_cross_entropy(logits.astype(float), y).mean())
     if not isinstance(loss, (int, float, np.ndarray)) or np.shape(loss) != ():
         return "The result is not one number."
     if not np.isfinite(loss):
         return f"The loss is {'not a number' if np.isnan(loss) else 'infinite'}; it should be {want:.6g}."
-    if abs(loss - want) <= 1e-7 * want:
+    if abs(loss - want) <= (1e-7 if logits.dtype == float else 1e-6) * want:
         return True
     return f"The loss of a hopeless class is too {'small' if loss < want else 'large'}: {float(loss):.6g}; it should be {want:.6g}."
 
@@ -1238,12 +1277,15 @@ class CrossEntropyLogits:
         return F.cross_entropy(torch.as_tensor(logits), torch.as_tensor(y).long())
 
     cases = {
-        "values": [
-            _logits_and_labels(),
-            call(normal((4, 4), 2.0, 1), np.array([3, 0, 0, 1])),
-            call(np.array([[0.0, 0.0]]), np.array([1])),
-            call(normal((9, 5), 2.0, 2).astype(np.float32), np.array([4, 0, 2, 2, 1, 3, 0, 4, 1], np.int32)),
-        ],
+        "values": group(
+            [
+                _logits_and_labels(),
+                call(normal((4, 4), 2.0, 1), np.array([3, 0, 0, 1])),
+                call(np.array([[0.0, 0.0]]), np.array([1])),
+                call(normal((9, 5), 2.0, 2), np.array([4, 0, 2, 2, 1, 3, 0, 4, 1], np.int32)),
+            ],
+            **_TIGHT,
+        ),
         "stability": [
             call(np.array([[800.0, 801.0, 0.0], [3.0, 1.0, 2.0]]), np.array([0, 2])),
             call(np.array([[-900.0, -901.0], [-905.0, -900.0]]), np.array([1, 1])),
@@ -1259,7 +1301,7 @@ class CrossEntropyLogits:
                 call(np.array([[1e4, 0.0], [1e4, 0.0]]), np.array([1, 1])),
                 call(np.array([[720.0, 0.0, 719.0]]), np.array([1])),
                 call(_HOPELESS, np.array([1, 0, 0, 1, 0, 1, 1])),
-                call(np.array([[0.0, 1200.0, 40.0]]), np.array([2])),
+                call(np.array([[1e4, 0.0], [0.0, 300.0]], np.float32), np.array([1, 0])),
             ],
             accept=_exact_for_the_hopeless,
         ),
@@ -1330,6 +1372,10 @@ class CrossEntropyLogits:
     @trap("This is the sum over the batch. The task asks for the mean.")
     def summed(logits, y):
         return float(-_cross_entropy(logits, y).sum())
+
+    @trap("float64 logits are cast to float32, which keeps seven digits of sixteen. Work in the dtype that the logits come in.")
+    def in_float32(logits, y):
+        return float(-_cross_entropy(logits.astype(np.float32), y).mean())
 
     @trap("The sign is lost: a log-probability is never positive, a loss never negative. Negate the mean.")
     def sign_lost(logits, y):
@@ -1416,7 +1462,9 @@ class SwigluFfn:
                 shaped("d", "d h", "d h", "h d", d=(2, 3), h=(4, 5), low=-2, high=2),
                 shaped("B N d", "d h", "d h", "h d", B=(2, 3), N=(1, 4), d=(2, 3), h=(4, 5), low=-2, high=2),
                 call(normal((2, 3, 4), 1, 5), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
-                call(normal((4,), 1, 9), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
+                call(
+                    *(a.astype(np.float32) for a in (normal((4,), 1, 9), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)))
+                ),
                 call(normal((2, 1, 2, 4), 8, 12), normal((4, 5), 1, 6), normal((4, 5), 1, 7), normal((5, 4), 1, 8)),
                 call(_STEEP_X, _STEEP_W, normal((2, 3), 1, 10), normal((3, 2), 1, 11)),
             ],
@@ -1436,8 +1484,8 @@ class SwigluFfn:
                 call(3, 3),
                 call(16, 40),
                 call(1024, 4096),
-                call(5120, 160_000),
-                call(6, 24),
+                call(5120, 1_300_000),
+                call(4, 1),
             ],
             probe=_hidden_only,
         ),
@@ -1620,7 +1668,12 @@ class SwigluChunk:
             _swiglu_case(2, 2, 3, d=2, f=2, seed=8),
         ],
         "gradient": group(
-            [_swiglu_case(4, d=3, f=4, seed=1), _swiglu_case(2, 3, d=4, f=2, seed=10, dtype=torch.float32)], probe=_gradients
+            [
+                _swiglu_case(4, d=3, f=4, seed=1),
+                _swiglu_case(2, 3, d=4, f=2, seed=10, dtype=torch.float32),
+                _swiglu_case(d=5, f=2, seed=11),
+            ],
+            probe=_gradients,
         ),
     }
 
@@ -1710,12 +1763,13 @@ def _batches(draw):
 
 _UNEQUAL = [np.array([[1.0, 0.0, 0.0, 2.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 3.0, 0.0, 0.0]])]
 _RARE = [np.vstack([np.zeros((150, 3)), [[0.0, 0.4, 0.0]], np.zeros((49, 3))]), np.vstack([np.zeros((199, 3)), [[1.5, 0.0, 0.0]]])]
-_ONCE = [np.zeros((700, 3)), np.zeros((1, 3)), np.array([[0.0, 0.3, 0.0]]), np.zeros((500, 3)), np.array([[0.7, 0.0, 0.0]])]
+_ONCE = [np.zeros((700, 7)), np.zeros((1, 7)), np.eye(7)[1:2], np.zeros((500, 7)), 0.7 * np.eye(7)[:1], np.zeros((2, 7)), np.eye(7)[6:]]
+_SEVEN = [np.zeros((2, 7)), np.ones((5, 7)), *[np.array([[1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 3.0]])] * 3, np.ones((4, 7)), np.zeros((1, 7))]
 _TINY = [np.array([[0.0, 1e-12, 1e-300, 3.0]])]
 _HEALTHY = [np.eye(5)[:, :4] + 0.0, np.eye(4)[::-1][:3] * 2.0]
 _TOKENS = [
     normal((2, 3, 4), 1.0, 1).clip(0) * np.array([1.0, 0.0, 1.0, 1.0]),
-    normal((3, 3, 4), 1.0, 2).clip(0) * np.array([1.0, 0.0, 1.0, 0.0]),
+    normal((3, 5, 4), 1.0, 2).clip(0) * np.array([1.0, 0.0, 1.0, 0.0]),
 ]
 _SAME_LENGTH = [np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])]
 
@@ -1730,6 +1784,10 @@ class DeadUnits:
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
         return float((rows == 0).all(axis=0).mean()), float((rows == 0).mean())
 
+    def probe(submission, batches):
+        dead, zeros = submission.dead_report(batches)
+        return dead, zeros
+
     def _dead(submission, batches):
         return submission.dead_report(batches)[0]
 
@@ -1742,7 +1800,7 @@ class DeadUnits:
             probe=_dead,
         ),
         "zero fraction": group(
-            [_batches(), call(_UNEQUAL), call(_HEALTHY), call([np.zeros((2, 3)), np.ones((5, 3))]), call(_TINY)],
+            [_batches(), call(_UNEQUAL), call(_HEALTHY), call(_SEVEN), call(_TINY)],
             probe=_zeros,
         ),
         "tokens": [
@@ -1750,7 +1808,7 @@ class DeadUnits:
             call(_SAME_LENGTH),
             call([_SAME_LENGTH[0], np.zeros((1, 3, 3))]),
             call(_TOKENS[:1]),
-            call([*_TOKENS, *_TOKENS, np.full((1, 2, 4), [0.0, 0.2, 0.0, 0.0])]),
+            call([*_TOKENS, *_TOKENS, _TOKENS[0], np.full((1, 2, 4), [0.0, 0.2, 0.0, 0.0])]),
         ],
     }
 
@@ -1822,6 +1880,13 @@ class DeadUnits:
         silent = np.logical_and.reduce([(b == 0).all(axis=0) for b in batches])
         return float(silent.mean()), sum(int((b == 0).sum()) for b in batches) / sum(b.size for b in batches)
 
+    @trap(
+        "Batches may differ in their number of tokens, so they do not fit together as they are. Reshape each to (rows, units), then join them."
+    )
+    def joined_before_the_reshape(batches):
+        rows = np.concatenate(batches).reshape(-1, batches[0].shape[-1])
+        return float((rows == 0).all(axis=0).mean()), float((rows == 0).mean())
+
     @trap("A tiny activation is not zero: 1e−12 still carries a gradient. Compare with exactly 0.")
     def threshold(batches):
         rows = np.concatenate([b.reshape(-1, b.shape[-1]) for b in batches])
@@ -1890,7 +1955,7 @@ class Zigzag:
         used = delta != 0
         if not used.any():
             return 0.0
-        return float((np.abs(np.sign(H[used]).sum(axis=1)) == H.shape[1]).mean())
+        return float((np.abs(np.sign(delta[used, None] * H[used]).sum(axis=1)) == H.shape[1]).mean())
 
     cases = {
         "sigmoid inputs": [
@@ -1910,8 +1975,8 @@ class Zigzag:
             call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
             call(np.array([[0.4, 0.5], [0.3, 0.5]]), np.array([0.0, 0.0])),
             call(np.array([[0.4, 0.5], [0.3, -0.5], [0.3, 0.1]]), np.array([0.0, 1.0, -2.0])),
-            call(np.array([[0.2, 0.9], [0.3, -0.5]]), np.array([1e-12, 1.0])),
-            call(np.array([[0.2, 1e-12], [0.3, -0.5], [-1e-12, -2.0]]), np.array([1.0, 1.0, -0.5])),
+            call(np.array([[0.2, 0.9], [0.3, -0.5]]), np.array([1e-100, 1.0])),
+            call(np.array([[0.2, 1e-100], [0.3, -0.5], [-1e-12, -2.0]]), np.array([1.0, 1.0, -0.5])),
             call(np.empty((0, 3)), np.empty((0,))),
             _wide(0.0),
             call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
@@ -1999,6 +2064,15 @@ class Zigzag:
         g = delta[used, None] * H[used]
         return float(((g > 1e-8).all(1) | (g < -1e-8).all(1)).mean())
 
+    @trap(_tiny)
+    def below_the_machine_epsilon(H, delta):
+        eps = np.finfo(float).eps
+        used = np.abs(delta) > eps
+        if not used.any():
+            return 0.0
+        g = delta[used, None] * H[used]
+        return float(((g > eps).all(1) | (g < -eps).all(1)).mean())
+
     @trap("Examples with a negative delta count too: the condition is delta ≠ 0, not delta > 0.")
     def positive_delta_only(H, delta):
         used = delta > 0
@@ -2061,6 +2135,7 @@ _NLL_CASES = [
     _float32_call([[5000.0, -5000.0], [0.1, 0.2]], [0, 1]),
     _float32_call([[5000.0, 4995.0], [-3000.0, -2998.0]], [1, 1]),
     _float32_call([[300.0, 296.0, 0.0]], [1]),
+    _float32_call(normal((2, 4), 2.0, 9), [3, 0]),
 ]
 
 
