@@ -88,12 +88,15 @@ class NormalizeExercise:
             formula_call((2, 3, 4, 5), (-1, 0, -2), (1, 3, 1, 1), seed=20),
             formula_call((3, 4, 2), (-3, 1), (2,), seed=21),
             formula_call((1, 6), (1,), (6,), seed=16),
+            call(normal((7,), 2.0, 22) + 1, (0,), *affine((7,), 22)),
+            formula_call((2, 3, 2, 2, 2), (0, 2, -2, -1), (3, 1, 1, 1), seed=23),
         ],
         "eps": [
             formula_call((6, 3), (0,), (3,), seed=11, scale=1e-3, eps=1e-5),
             formula_call((6, 3), (1,), (3,), seed=12, scale=1e-3),
             formula_call((6, 3), (0,), (3,), seed=13, eps=0.1),
             formula_call((6, 3), (0,), (3,), seed=13, scale=1e-4, eps=1e-8),
+            formula_call((6, 3), (0,), (3,), seed=24, scale=1e-3, eps=0.0),
         ],
         "constant": [
             call(np.full((4, 3), 0.7), (0,), *affine((3,), 14)),
@@ -588,6 +591,7 @@ class BatchNormTrain:
             batch_call(64, 2, seed=7, momentum=0.01),
             batch_call(3, 4, seed=8, momentum=1.0),
             batch_call(7, 3, seed=12, eps=0.1),
+            batch_call(4, 2, seed=15, momentum=0.0),
             probe=statistics_only,
         ),
         "scales": [
@@ -1095,6 +1099,8 @@ class BatchNorm2dClass:
             call(spread((2, 3, 4, 5), 1, 12)),
             call(spread((1, 2, 3, 3), 1, 13)),
             call(spread((2, 3, 2, 3), 1, 14).astype(np.float32)),
+            call(1e-3 * spread((2, 3, 4, 5), 1, 15)),
+            call(3e-4 * spread((2, 2, 3, 3), 1, 16)),
             probe=fresh_layer,
             n=6,
             rtol=1e-4,
@@ -1303,7 +1309,7 @@ def module_gradients(submission, x, weight, bias, dY, eps, momentum):
     y = layer(x)
     if y.requires_grad:
         (y * dY).sum().backward()
-    return {**seen, "x.grad in eval mode": x.grad, "weight.grad in eval mode": layer.weight.grad}
+    return {**seen, "x.grad in eval mode": x.grad, "weight.grad in eval mode": layer.weight.grad, "bias.grad in eval mode": layer.bias.grad}
 
 
 def module_history(submission, modes, batches, eps, momentum):
@@ -1316,7 +1322,10 @@ def module_history(submission, modes, batches, eps, momentum):
     for mode, x in zip(modes, batches):
         y = layer.train(mode == "T")(x.clone().requires_grad_())  # what reaches a hidden layer carries a graph
         seen.append({"y": y.detach().clone(), **{n: getattr(layer, n).detach().clone() for n in ("running_mean", "running_var")}})
-    return seen, {"num_batches_tracked": int(layer.num_batches_tracked), "buffer has a graph": bool(layer.running_mean.requires_grad)}
+    return seen, {
+        "num_batches_tracked": int(layer.num_batches_tracked),
+        "buffer has a graph": any(b.requires_grad for b in layer.buffers()),
+    }
 
 
 def module_state(submission, x, momentum):
@@ -1346,6 +1355,7 @@ def module_places(submission, c, dtype):
     layer = submission.BatchNorm1d(c).to(kind)
     x = torch.linspace(-1, 2, 3 * c, dtype=kind).reshape(3, c)
     seen = {"y": layer(x).double(), "y dtype": str(layer(x).dtype), "buffers": str(layer.running_mean.dtype)}
+    seen |= {n: getattr(layer, n).double() for n in ("running_mean", "running_var")}  # two batches by the default momentum
     seen["eval dtype"] = str(layer.eval()(x).dtype)
     away = layer.train().to("meta")
     seen["train elsewhere"] = str(away(x.to("meta")).device)
@@ -1664,7 +1674,7 @@ class BatchNormBackward:
         dY, x, gamma = (torch.as_tensor(a).clone() for a in (dY, x, gamma))
         beta = torch.zeros_like(gamma, requires_grad=True)
         x.requires_grad_(), gamma.requires_grad_()
-        y = F.batch_norm(x, None, None, gamma, beta, training=True, eps=eps)
+        y = gamma * (x - x.mean(0)) / torch.sqrt(x.var(0, correction=0) + eps) + beta  # F.batch_norm refuses eps = 0
         return torch.autograd.grad(y, (x, gamma, beta), dY)
 
     cases = {
@@ -1674,6 +1684,8 @@ class BatchNormBackward:
             backward_case(6, 6, seed=2),
             backward_case(20, 3, seed=3, eps=1e-3),
             backward_case(5, 2, seed=4, scale=0.01),
+            call(np.array([[1.0], [0.0], [0.0]]), np.array([[0.0], [2.0], [7.0]]), np.ones(1), eps=0.0),
+            backward_case(4, 2, seed=10, scale=1e-2, eps=0.0),
             probe=gradient_of_x,
         ),
         "dgamma and dbeta": group(
@@ -2146,6 +2158,11 @@ def run_sublayer(submission, x, W, b, gamma, beta, placement):
     return submission.sublayer(x, sub, norm, placement)
 
 
+def with_identities(submission, x, placement):
+    """With callables that return their argument itself: whoever adds in place then changes x."""
+    return submission.sublayer(x, lambda t: t, lambda t: t, placement)
+
+
 def sublayer_gradient(submission, x, W, b, gamma, beta, placement):
     x = x.clone().requires_grad_()
     y = run_sublayer(submission, x, W, b, gamma, beta, placement)
@@ -2183,6 +2200,10 @@ class NormPlacement:
             sublayer_case((3, 5), "post", seed=10),
             sublayer_case((3, 5), "pre", seed=11, zero=True),
             probe=sublayer_gradient,
+        ),
+        "x left unchanged": group(
+            [call(tensor(normal(shape, seed=21)), placement) for shape in ((3, 4), (2, 1, 5)) for placement in ("pre", "post")],
+            probe=with_identities,
         ),
     }
 
@@ -2245,6 +2266,12 @@ class NormPlacement:
     def always_pre(x, sub, norm, placement):
         return x + sub(norm(x))
 
+    @trap("y += x writes into the tensor that sub returned, and that may be x itself. Write x + y.")
+    def adds_in_place(x, sub, norm, placement):
+        y = sub(norm(x)) if placement == "pre" else sub(x)
+        y += x
+        return y if placement == "pre" else norm(y)
+
     @right("steps in a table")
     def from_a_table(x, sub, norm, placement):
         table = {"pre": lambda t: torch.add(t, sub(norm(t))), "post": lambda t: norm(torch.add(sub(t), t))}
@@ -2280,6 +2307,14 @@ MODELS = {
         nn.ReLU(),
         nn.BatchNorm2d(5),
         nn.Conv2d(5, 2, 1),
+    ],
+    "conv with options": lambda: [
+        nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 4, 2, dilation=2),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 3, 1),
+        nn.BatchNorm2d(3),
     ],
     "conv and linear": lambda: [
         nn.Conv2d(4, 4, 3, padding=1),
@@ -2330,8 +2365,23 @@ def biases_left(submission, name, seed):
     model = submission.drop_redundant_bias(trained(name, seed))
     left = [None if m.bias is None else m.bias for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     arrives = {f"arrives with training={mode}": trained(name, seed).train(mode) for mode in (True, False)}
+    arrives["arrives with every third layer in eval mode"] = every_third_in_eval(trained(name, seed))
     modes = {k: [m.training for m in submission.drop_redundant_bias(model).modules()] for k, model in arrives.items()}
-    return {"biases": left, "parameters": count_parameters(submission, name, seed), "training flags": modes}
+    single = submission.drop_redundant_bias(trained(name, seed).float())
+    dtypes = sorted({str(t.dtype) for t in single.state_dict().values()})
+    return {
+        "biases": left,
+        "parameters": count_parameters(submission, name, seed),
+        "training flags": modes,
+        "dtypes of a float32 model": dtypes,
+    }
+
+
+def every_third_in_eval(model):
+    """The model itself in train mode, its first layer not, and so on."""
+    for i, m in enumerate(model.modules()):
+        m.training = i % 3 != 1
+    return model
 
 
 def eval_outputs(submission, name, seed):
@@ -2476,6 +2526,19 @@ class DropBias:
     def leaves_it_in_train(model):
         return drop(model).train()
 
+    @trap("You put all layers into one mode; some had another. Leave the flags alone.")
+    def one_mode_for_all(model):
+        return drop(model).train(model.training)
+
+    @trap("Your new convolution forgets stride, dilation or groups. Keep the layer and set layer.bias = None.")
+    def rebuilds_convolutions(model):
+        for i, (m, norm) in enumerate(zip(model, model[1:])):
+            if isinstance(m, nn.Conv2d) and m.bias is not None and is_batch_norm(norm):
+                norm.running_mean -= m.bias.detach()
+                model[i] = nn.Conv2d(m.in_channels, m.out_channels, m.kernel_size, padding=m.padding, bias=False)
+                model[i].weight, model[i].training = m.weight, m.training
+        return drop(model)
+
     @trap("You treat the first pair only. Go through the whole Sequential.")
     def first_pair_only(model):
         done = []
@@ -2516,13 +2579,16 @@ class DropBias:
             if is_batch_norm(following) and isinstance(m, nn.Linear) and m.bias is not None:
                 new = nn.Linear(m.in_features, m.out_features, bias=False, dtype=m.weight.dtype)
                 new.weight.data.copy_(m.weight.data)
+                new.training = m.training
                 following.running_mean -= m.bias.data
                 m = new
             elif is_batch_norm(following) and isinstance(m, nn.Conv2d) and m.bias is not None:
                 following.running_mean -= m.bias.data
                 m.bias = None
             out.append(m)
-        return nn.Sequential(*out[: len(modules) - 1]).train(model.training)
+        new = nn.Sequential(*out[: len(modules) - 1])
+        new.training = model.training
+        return new
 
 
 # ------------------------------------------------------------------------------------------------------------ BatchNorm to GroupNorm
@@ -2577,20 +2643,25 @@ def norms_of(submission, name, groups, seed):
     model = submission.batchnorm_to_groupnorm(detector(name, seed), groups)
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
     seen = {n: [type(m).__name__, getattr(m, "num_groups", 0)] for n, m in model.named_modules() if isinstance(m, kinds)}
+    arrives = {f"arrives with training={mode}": detector(name, seed).train(mode) for mode in (True, False)}
+    arrives["arrives with every third module in eval mode"] = every_third_in_eval(detector(name, seed))
     modes = {}
-    for mode in (True, False):
-        model = submission.batchnorm_to_groupnorm(detector(name, seed).train(mode), groups)
-        modes[f"arrives with training={mode}"] = {n: m.training for n, m in model.named_modules() if not isinstance(m, nn.GroupNorm)}
+    for how, model in arrives.items():
+        model = submission.batchnorm_to_groupnorm(model, groups)
+        modes[how] = {n: m.training for n, m in model.named_modules() if not isinstance(m, nn.GroupNorm)}
     return {"norms": seen, "training flags of all other modules": modes}
 
 
 def affine_of(submission, name, groups, seed):
-    """All parameters by name, those of the new layers apart."""
-    model = submission.batchnorm_to_groupnorm(detector(name, seed), groups)
+    """All parameters by name, those of the new layers apart, and what BatchNorm1d has collected."""
+    model = detector(name, seed)
+    model[0].requires_grad_(name != "flat")  # a convolution that arrives frozen
+    model = submission.batchnorm_to_groupnorm(model, groups)
     new = {n for n, m in model.named_modules() if isinstance(m, nn.GroupNorm)}
     seen = {"GroupNorm": {}, "other": {}, "requires_grad": {n: p.requires_grad for n, p in model.named_parameters()}}
     for n, p in model.named_parameters():
         seen["GroupNorm" if n.rpartition(".")[0] in new else "other"][n] = p.detach()
+    seen["buffers"] = dict(model.named_buffers())
     return seen
 
 
@@ -2744,6 +2815,10 @@ class BatchNormToGroupNorm:
     @trap("The model comes back in another mode. Its training flags are among what stays as it is: call neither eval() nor train().")
     def leaves_it_in_train(model, groups):
         return to_group_norm(model, groups).train()
+
+    @trap("You put all layers into one mode; some had another. Leave the flags alone.")
+    def one_mode_for_all(model, groups):
+        return to_group_norm(model, groups).train(model.training)
 
     @right("by name, on a copy")
     def by_name(model, groups):
@@ -2909,6 +2984,14 @@ class BatchIndependence:
             row_case("minus row 0", (2, 2), 7),
             row_case("softmax over the batch", (3, 3), 9),
             row_case("only the last row", (7, 2), 8),
+            row_case("tanh", (4, 2, 3), 11),
+            row_case("softmax over the features", (3, 2, 2), 16),
+            row_case("linear", (2, 3, 2, 4), 17),
+            row_case("centred over the batch", (3, 2, 2), 12),
+            row_case("rounds a little", (5,), 13),
+            row_case("running totals", (4,), 14),
+            row_case("rounds a little", (4, 1), 15),
+            row_case("rounds a little", (3, 1, 2), 18),
         ],
     }
 
@@ -3013,6 +3096,33 @@ class BatchIndependence:
             except ValueError:
                 return False
 
+    @trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
+    def rows_are_vectors(f, X):
+        with torch.no_grad():
+            try:
+                together = f(X)
+                return all(torch.allclose(y.flatten(), f(x.reshape(1, -1)).flatten(), rtol=0, atol=1e-9) for x, y in zip(X, together))
+            except ValueError:
+                return False
+
+    @trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
+    def reshapes_the_rows(f, X):
+        with torch.no_grad():
+            try:
+                alone = torch.cat([f(x.reshape(1, -1)) for x in X])
+                return bool(((f(X) - alone).abs() <= 1e-9).all())
+            except ValueError:
+                return False
+
+    @trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
+    def squeezes_the_rows(f, X):
+        with torch.no_grad():
+            try:
+                alone = torch.stack([f(X[i : i + 1]).squeeze() for i in range(len(X))])
+                return bool(((f(X) - alone).abs() <= 1e-9).all())
+            except ValueError:
+                return False
+
     @trap("You switch to train mode first, so BatchNorm with frozen statistics looks guilty. Judge the function in the mode it is in.")
     def forces_train(f, X):
         if isinstance(f, nn.Module):
@@ -3097,9 +3207,17 @@ def weights_for(model, seed):
     return model
 
 
+class Watched(nn.Sequential):
+    """A model whose own flag counts, not only those of its layers: dropout as a function."""
+
+    def forward(self, x):
+        return F.dropout(super().forward(x), 0.5, self.training)
+
+
 def run_fit(submission, train_sizes, val_sizes, epochs, arrives_in_train_mode, seed):
     """The learner's loop on a small classifier with a spy in front."""
-    model = weights_for(nn.Sequential(Spy(), nn.Linear(4, 7), nn.BatchNorm1d(7, momentum=0.4), nn.ReLU(), nn.Linear(7, 3)).double(), seed)
+    torch.manual_seed(seed)  # for the dropout
+    model = weights_for(Watched(Spy(), nn.Linear(4, 7), nn.BatchNorm1d(7, momentum=0.4), nn.ReLU(), nn.Linear(7, 3)).double(), seed)
     model.train(arrives_in_train_mode)
     opt = torch.optim.SGD(model.parameters(), lr=0.8)
     accuracies = submission.fit(model, labelled(train_sizes, seed), labelled(val_sizes, seed + 1), epochs, opt)
@@ -3228,6 +3346,21 @@ class FixTrainEval:
                 out.append(accuracy(copy.deepcopy(model).eval(), val))
         return out
 
+    @trap("You set the mode of the layers, not the model's own flag, which its forward may ask. model.train() and model.eval() set all.")
+    def children_only(model, train, val, epochs, opt):
+        def switch(mode):
+            for m in model.children():
+                m.train(mode)
+
+        out = []
+        for _ in range(epochs):
+            switch(True)
+            epoch(model, train, opt)
+            switch(False)
+            with torch.no_grad():
+                out.append(accuracy(model, val))
+        return out
+
     @trap("Your first epoch runs in the mode in which the model arrives. Call model.train() at the start of EVERY epoch, the first too.")
     def train_mode_after_validation(model, train, val, epochs, opt):
         out = []
@@ -3279,13 +3412,14 @@ class FixTrainEval:
 def run_head(submission, sizes, modes, seed):
     """Train a head on a frozen backbone; losses and what became of both."""
     inner = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU())
-    backbone = weights_for(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.4), inner).double(), seed)
-    head = weights_for(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).double(), seed + 1)
+    backbone = weights_for(Watched(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.4), inner).double(), seed)
+    head = weights_for(Watched(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).double(), seed + 1)
     with torch.no_grad():
         backbone[1].running_mean.copy_(torch.linspace(-1, 1, 6))
         backbone[1].running_var.copy_(torch.linspace(0.5, 2, 6))
+        backbone[1].num_batches_tracked.fill_(40)
     backbone.train(modes[0]), head.train(modes[1])
-    torch.manual_seed(seed)  # for those who leave Dropout on
+    torch.manual_seed(seed)  # for the head's dropout, and for those who leave the backbone's on
     opt = torch.optim.SGD(head.parameters(), lr=0.3)
     losses = submission.train_head(backbone, head, labelled(sizes, seed), opt)
     return backbone, head, [float(v) for v in losses]
@@ -3294,9 +3428,8 @@ def run_head(submission, sizes, modes, seed):
 def backbone_after(submission, *case):
     backbone, _, losses = run_head(submission, *case)
     grads = [p.grad is not None and bool((p.grad != 0).any()) for p in backbone.parameters()]
-    state = {"running_mean": backbone[1].running_mean, "running_var": backbone[1].running_var, "weight": backbone[0].weight.detach()}
-    state["running_mean of the block inside"] = backbone[4][1].running_mean
-    return {"losses": losses, **state, "gradients in the backbone": any(grads)}
+    weights = {n: p.detach() for n, p in backbone.named_parameters()}
+    return {"losses": losses, "buffers": dict(backbone.named_buffers()), "weights": weights, "gradients in the backbone": any(grads)}
 
 
 def head_after(submission, *case):
@@ -3423,6 +3556,17 @@ class FixFrozenBackbone:
                 m.eval()
         return head_with(backbone, head, batches, opt, modes=(None, None))
 
+    @trap(
+        "You put layers of the backbone into eval mode, by their kind or child by child. Other kinds, and the backbone itself, may behave "
+        "differently in train mode too: backbone.eval() reaches all."
+    )
+    def modes_by_type(backbone, head, batches, opt):
+        nn.Sequential(backbone, head).train()
+        for m in backbone.modules():
+            if is_batch_norm(m) or isinstance(m, nn.Dropout):
+                m.eval()
+        return head_with(backbone, head, batches, opt, modes=(None, None))
+
     @trap("The losses are those after the step. Return the loss that the step was taken for.")
     def losses_after_the_step(backbone, head, batches, opt):
         losses = []
@@ -3484,6 +3628,8 @@ class FixCancellation:
             offset_call((4, 16), seed=5, offset=1.0, scale=2.0),
             offset_call((3, 8), seed=6, offset=30.0, scale=0.01),
             offset_call((5, 7), seed=7, offset=-100.0, scale=0.05),
+            offset_call((3, 8), seed=22, offset=0.0, scale=5e-4),
+            offset_call((16,), seed=23, offset=10.0, scale=0.02),
         ],
         "constant tokens": [constant_call(7, 8), constant_call(11, 9), constant_call(5, 10)],
     }
@@ -3569,6 +3715,14 @@ class FixCancellation:
     def no_eps(x, gamma, beta, eps=1e-5):
         var = x.var(-1, keepdims=True)
         return gamma * (x - x.mean(-1, keepdims=True)) / np.where(var > 0, np.sqrt(var), np.float32(1)) + beta
+
+    @trap(
+        "Tokens of very small spread come out wrong. A small variance is not 0 and needs no floor or threshold: divide by sqrt(var + eps) always."
+    )
+    def small_taken_for_constant(x, gamma, beta, eps=1e-5):
+        var = x.var(-1, keepdims=True)
+        centred = np.where(var < 1e-6, np.float32(0), x - x.mean(-1, keepdims=True))
+        return gamma * centred / np.sqrt(var + eps) + beta
 
     @right("in double precision")
     def in_double(x, gamma, beta, eps=1e-5):

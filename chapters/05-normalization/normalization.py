@@ -391,7 +391,7 @@ reveal(demos.batch_of_one(), answer="works", key="normalization.batch-of-one")
 #
 # Write `rows_independent(f, X)`: does `f` treat the rows of a batch independently?
 #
-# - `f`: any callable (often an `nn.Module`) that maps a float64 tensor of $B$ rows to a tensor of $B$ rows, of any further shape. `X`: a tensor with $B\ge1$ rows.
+# - `f`: any callable (often an `nn.Module`) that maps a float64 tensor of $B$ rows to a tensor of $B$ rows, of any further shape. `X`: a tensor with $B\ge1$ rows, each of any shape.
 # - Return `True` if `f(X)[i]` equals `f(X[i:i+1])[0]` for **all** $i$, with an absolute tolerance of $10^{-9}$ per entry; otherwise `False`.
 # - A `ValueError` of `f` (as BatchNorm in train mode raises for a single row) means `False`.
 # - Judge `f` in the mode it is in: do not call `train()` or `eval()`.
@@ -510,7 +510,7 @@ assert np.allclose(_dbeta, 1.0), "dbeta is the sum of dY"
 # - A bias is redundant if its layer is an `nn.Linear` or `nn.Conv2d` and the **very next** layer of the Sequential is an `nn.BatchNorm1d` or `nn.BatchNorm2d`. All other biases stay: also those before LayerNorm or GroupNorm, or before an activation.
 # - Removed means `layer.bias is None`. A layer may have come without a bias.
 # - Outputs stay the same in train mode **and** in eval mode. Every BatchNorm of the model keeps running statistics; it may come without affine parameters.
-# - Return an `nn.Sequential` with the layers in the same order, the same dtype and the same mode (`training`); changing the given model in place is fine.
+# - Return an `nn.Sequential` with the layers in the same order, the same dtype, and each layer in the mode (`training`) it came in; changing the given model in place is fine.
 #
 # <details><summary>Hint 1</summary>The running mean was collected with the bias in its inputs. What would it be without?</details>
 # <details><summary>Hint 2</summary><code>running_mean -= bias</code>, then <code>layer.bias = None</code>. In train mode nothing has to be made up.</details>

@@ -437,6 +437,7 @@ class XavierHe:
         "convolutions": group(
             [call((64, 32, 3, 3), s, "PCG64", i) for i, s in enumerate(("xavier_normal", "xavier_uniform", "he_normal", "he_uniform"))],
             [call((256, 24, 7), "he_normal", "SFC64", 9), call((90, 30, 3, 5), "xavier_uniform", "Philox", 10)],
+            [call((24, 10, 3, 4, 5), "he_normal", "PCG64", 22), call((20, 12, 2, 5, 3), "xavier_uniform", "SFC64", 23)],
             accept=judge_draw,
         ),
         "generator": group(
@@ -495,6 +496,10 @@ class XavierHe:
     def kernel_forgotten(shape, scheme, rng):
         return draw(shape, scheme, rng, std_of(shape[:2], scheme) ** 2)
 
+    @trap("You count at most two sides of the kernel; it may have three. Multiply all of shape[2:] into both fans.")
+    def two_kernel_sides(shape, scheme, rng):
+        return draw(shape, scheme, rng, std_of(shape[:4], scheme) ** 2)
+
     @trap("All rows are the same draw, so all units start equal and stay equal. Draw the full shape.")
     def same_row(shape, scheme, rng):
         one = draw(shape[1:], scheme, rng, std_of(shape, scheme) ** 2)
@@ -542,6 +547,13 @@ class XavierHe:
 # ------------------------------------------------------------------------------ gain
 
 
+def by_a_mask(z):
+    """A leaky ReLU that takes arrays only."""
+    out = z.copy()
+    out[out < 0] *= 0.3
+    return out
+
+
 def activation(name):
     """The activations of the cases; none of them warns between -40 and 40."""
     return {
@@ -555,6 +567,8 @@ def activation(name):
         "3 z": lambda z: 3 * z,
         "z + 2": lambda z: z + 2.0,
         "cos": lambda z: np.cos(z),
+        "signed square": lambda z: z * np.abs(z),
+        "by a mask": by_a_mask,
     }[name]
 
 
@@ -588,9 +602,9 @@ class ActivationGain:
     probe = gain_of
 
     cases = {
-        "pieces of lines": [call("identity"), call("relu"), call("late relu")],
+        "pieces of lines": [call("identity"), call("relu"), call("late relu"), call("by a mask")],
         "smooth": [call("tanh"), call("silu"), call("sigmoid")],
-        "scaled and shifted": [call("3 z"), call("z + 2"), call("cos")],
+        "scaled and shifted": [call("3 z"), call("z + 2"), call("cos"), call("signed square")],
     }
 
     @trap(
@@ -654,6 +668,11 @@ class ActivationGain:
     @trap("A grid over z gives every z the same weight. Weight it with the normal density, or draw from it.")
     def unweighted_grid(phi):
         return 1 / math.sqrt(np.mean(phi(np.linspace(-5, 5, 100_001)) ** 2))
+
+    @trap("phi takes an array: call it once with all z.")
+    def phi_of_single_numbers(phi):
+        z = np.linspace(-8, 8, 4001)
+        return 1 / math.sqrt(np.average([phi(float(v)) ** 2 for v in z], weights=np.exp(-z * z / 2)))
 
     @trap("You averaged the slope of phi, which is about gradients. The forward signal asks for E[phi(z)²].")
     def slope(phi):
@@ -794,6 +813,8 @@ class ActivationStds:
                     [9.0, 0.8, 0.9, 0.85],
                     [1.0, 30.0, 8.0, 2.5],
                     [1.0, 2.0, 0.3, 0.15, 6.0],
+                    [1e-4, 3e-5, 1e-6],
+                    [2e-14, 1e-13, 1e-12],
                 )
             ],
             probe=verdict_of,
@@ -1110,6 +1131,7 @@ def logit(submission, n_pos, n_neg):
 
 
 COUNTS = [call(np.array(c)) for c in ([5, 5, 5], [90, 9, 1], [1, 999], [7, 3, 2, 8], [1, 1], [1, 2, 4, 8, 16, 9969], [6, 4, 4, 90, 2])]
+COUNTS += [call(np.array([1, 999_999]))]
 
 
 @exercise(
@@ -1131,7 +1153,7 @@ class OutputBias:
     cases = {
         "softmax bias": group(COUNTS, probe=probabilities),
         "loss at the start": group(COUNTS, probe=start_loss),
-        "sigmoid bias": group([call(p, n) for p, n in ((1, 99), (50, 50), (3, 1), (1, 9999), (999, 1), (2, 7))], probe=logit),
+        "sigmoid bias": group([call(p, n) for p, n in ((1, 99), (50, 50), (3, 1), (1, 9999), (999, 1), (2, 7), (1, 999_999))], probe=logit),
     }
 
     @trap("Your bias is the probability itself, and softmax of that is nearly uniform. Softmax exponentiates: the bias is log p.")
@@ -1258,6 +1280,16 @@ class OutputBias:
         def sigmoid_prior(n_pos, n_neg):
             return n_pos / (n_pos + n_neg)
 
+    @trap("You clip small probabilities, so a rare class starts too likely. No count is 0: take the logarithm of p as it is.")
+    class rare_classes_clipped:
+        def softmax_prior(counts):
+            p = np.clip(counts / counts.sum(), 1e-4, 1)
+            return np.log(p), -np.sum(p * np.log(p))
+
+        def sigmoid_prior(n_pos, n_neg):
+            p = min(max(n_pos / (n_pos + n_neg), 1e-4), 1 - 1e-4)
+            return math.log(p / (1 - p))
+
     @right("log counts: a constant does not matter to softmax")
     class log_counts:
         def softmax_prior(counts):
@@ -1301,6 +1333,7 @@ def qr_signed(G):
 SQUARES = [
     call(G) for G in (np.array([[-2.0]]), np.array([[0.5]]), *(normal((n, n), 1.0, n) for n in (2, 3, 5, 30)), normal((4, 4), 10.0, 2))
 ]
+SQUARES += [call(1e-4 * normal((3, 3), 1.0, 33))]  # no sign is too small to count
 
 
 @exercise(
@@ -1405,13 +1438,15 @@ class OrthogonalQr:
 
 
 def whole_mlp(submission, sizes, bits, seed):
-    weights, biases = submission.init_mlp(list(sizes), generator(bits, seed))
+    weights, biases = submission.init_mlp(sizes, generator(bits, seed))
     return {"weights": [np.asarray(w, dtype=float) for w in weights], "biases": [np.asarray(b, dtype=float) for b in biases]}
 
 
 def mlp_again(submission, sizes, bits, seed):
     first, again, other = (submission.init_mlp(list(sizes), generator(bits, s))[0] for s in (seed, seed, seed + 1))
-    return [[np.asarray(w, dtype=float) for w in weights] for weights in (first, again, other)]
+    rng = generator(bits, seed)
+    in_a_row = [submission.init_mlp(list(sizes), rng)[0] for _ in range(2)]
+    return [[np.asarray(w, dtype=float) for w in weights] for weights in (first, again, other, *in_a_row)]
 
 
 def wrong_shapes(weights, sizes):
@@ -1459,17 +1494,20 @@ def judge_biases(net, sizes, bits, seed):
 
 
 def judge_mlp_again(nets, sizes, bits, seed):
-    first, again, other = nets
+    first, again, other, *in_a_row = nets
     if len(first) != len(sizes) - 1:
         return f"There are {len(first)} weight matrices, not {len(sizes) - 1}."
     if not all(np.array_equal(a, b) for a, b in zip(first, again)):
         return "Two generators in the same state gave different weights: every draw has to come from rng."
     if any(np.array_equal(a, b) for a, b in zip(first, other)):
         return "Generators in different states gave the same weights: the draws do not come from rng."
+    if any(np.array_equal(a, b) for a, b in zip(*in_a_row)):
+        return "Two nets in a row from one rng got the same weights: the draws leave rng where it was."
     return True
 
 
-MLPS = [((150, 240, 240, 240, 40), "PCG64", 1), ((400, 90, 90), "Philox", 2), ((64, 320, 110), "MT19937", 3)]
+MLPS = [([150, 240, 240, 240, 40], "PCG64", 1), ([400, 90, 90], "Philox", 2), ([64, 320, 110], "MT19937", 3)]
+MLPS += [([300, 150], "SFC64", 9), ([20, 3000, 1], "PCG64", 10)]  # so wide that a single unit's weights show how they were drawn
 
 
 def mlp(sizes, weight, bias=np.zeros):
@@ -1490,9 +1528,9 @@ class FixSymmetry:
 
     cases = {
         "weights": group([call(*m) for m in MLPS], accept=judge_mlp),
-        "different units": group([call(*m) for m in MLPS] + [call((3, 2, 2, 2), "SFC64", 4)], accept=judge_symmetry),
-        "generator": group([call((5, 4, 3), "PCG64", 5), call((6, 6, 6, 2), "Philox", 6)], probe=mlp_again, accept=judge_mlp_again),
-        "biases": group([call(*m) for m in MLPS] + [call((2, 3), "PCG64", 7), call((4, 1), "PCG64", 8)], accept=judge_biases),
+        "different units": group([call(*m) for m in MLPS] + [call([3, 2, 2, 2], "SFC64", 4)], accept=judge_symmetry),
+        "generator": group([call([5, 4, 3], "PCG64", 5), call([6, 6, 6, 2], "Philox", 6)], probe=mlp_again, accept=judge_mlp_again),
+        "biases": group([call(*m) for m in MLPS] + [call([2, 3], "PCG64", 7), call([4, 1], "PCG64", 8)], accept=judge_biases),
     }
 
     @trap("Another constant is still a constant: equal weights get equal gradients. Draw random weights.")
@@ -1573,6 +1611,20 @@ class FixSymmetry:
     )
     def spread_of_the_example(sizes, rng):
         return mlp(sizes, lambda o, i: rng.normal(0, 0.1, (o, i)))
+
+    @trap("Your loop empties the caller's list. Pair the widths without removing them: zip(sizes, sizes[1:]).")
+    def pops_sizes(sizes, rng):
+        weights, biases = [], []
+        while len(sizes) > 1:
+            i = sizes.pop(0)
+            weights.append(rng.normal(0, math.sqrt(2 / i), (sizes[0], i)))
+            biases.append(np.zeros(sizes[0]))
+        return weights, biases
+
+    @trap("You draw from a copy of rng, which itself stays where it was: the next net gets the same weights. Draw from rng.")
+    def copies_the_generator(sizes, rng):
+        twin = copy.deepcopy(rng)
+        return mlp(sizes, lambda o, i: twin.normal(0, math.sqrt(2 / i), (o, i)))
 
     @right("a plain loop with standard_normal")
     def loop(sizes, rng):
@@ -2034,10 +2086,13 @@ def residual_model(block, kind, seed):
 def residual_parts(submission, kind, seed):
     model = residual_model(getattr(submission, "RB", RB), kind, seed)[0]
     returned = submission.zero_init_residual(model)
+    waiting = residual_model(getattr(submission, "RB", RB), kind, seed)[0].eval()
+    submission.zero_init_residual(waiting)
     return {
         "state": state_of(model),
         "returns the model": returned is model,
         "training mode": all(m.training for m in model.modules()),
+        "evaluation mode": not any(m.training for m in waiting.modules()),
         "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
     }
 
@@ -2105,6 +2160,8 @@ def judge_residual(s, kind, seed):
         problems.append(f"No longer trainable: {', '.join(s['frozen'])}.")
     if not s["training mode"]:
         problems.append("The model is no longer in training mode.")
+    if not s["evaluation mode"]:
+        problems.append("A model that came in evaluation mode is no longer in it.")
     closed = stuck(kind, seed, s["state"])
     if closed and not problems[1:]:
         problems.append(f"In {closed} of {n} blocks the closed weight gets no gradient.")
@@ -2251,6 +2308,12 @@ class ZeroInitResidual:
         for norms in branch_norms(model):
             nn.init.zeros_(norms[-1].weight)
         return model.eval()
+
+    @trap("You left the model in train mode; it had come in evaluation mode. Do not touch the mode.")
+    def train_mode(model):
+        for norms in branch_norms(model):
+            nn.init.zeros_(norms[-1].weight)
+        return model.train()
 
     @trap("Your gamma is tiny but not 0. Rounding hides it here; the block is exactly the identity with 0 only.")
     def almost_zero(model):
@@ -2667,6 +2730,8 @@ def judge_lora_start(s, weight, bias, x, r, alpha):
         problems.append("Values repeat within A: draw every entry on its own.")
     elif np.array_equal(A, other):
         problems.append("Two adapters have the same A.")
+    elif not 1e-4 < A.std() < 30:
+        problems.append("The spread of A is not sensible: take one like that of nn.Linear.")
     if B.any():
         problems.append("B is not zero.")
     if s["output"].shape != want.shape or not np.allclose(s["output"], want, rtol=1e-5, atol=1e-6):
@@ -2701,6 +2766,7 @@ def lora_training(submission, weight, bias, x, r, alpha):
     (y * torch.arange(y.numel()).reshape(y.shape).cos()).sum().backward()
     return {
         "trainable numbers": sum(p.numel() for p in trainable),
+        "the base given trains": any(p.requires_grad for p in base.parameters()),
         "gradient reaches at the start": first,
         "gradient of A": A.grad,
         "gradient of B": B.grad,
@@ -2740,6 +2806,11 @@ class LoRA(nn.Module):
 
     def forward(self, x):
         return self.base(x) + self.scale() * (x @ self.A.T @ self.B.T)
+
+
+class LoRACopiesTheBase(LoRA):
+    def __init__(self, base, r, alpha):
+        super().__init__(copy.deepcopy(base), r, alpha)
 
 
 class LoRABothRandom(LoRA):
@@ -2922,7 +2993,7 @@ class LoraLinear:
 
     cases = {
         "no-op at the start": group([call(*c) for c in LORAS], probe=lora_start, accept=judge_lora_start),
-        "values": [call(*c) for c in LORAS],
+        "values": [call(*c) for c in LORAS] + [call(tensor((3, 4), 15), tensor((3,), 16), tensor((4,), 17), 2, 5.0)],
         "training": group([call(*c) for c in LORAS], probe=lora_training),
     }
 
@@ -2935,6 +3006,9 @@ class LoraLinear:
     exchanged = trap("One of the two is zero, but the task asks for B = 0 and a random A.")(LoRAExchanged)
     trains_all = trap("The base still trains, all of it. Set requires_grad_(False) on its parameters.")(LoRATrainsAll)
     bias_trains = trap("The base's weight is frozen, but its bias still trains. Freeze every parameter of the base.")(LoRABiasTrains)
+    copies_the_base = trap(
+        "The base that was given still trains; what is frozen is a copy. Keep base itself and call base.requires_grad_(False)."
+    )(LoRACopiesTheBase)
     no_scale = trap("alpha is ignored. Multiply the low-rank update by alpha / r.")(LoRANoScale)
     alpha_only = trap("You multiplied by alpha. The factor is alpha / r, so that a larger rank does not mean a larger step.")(LoRAAlphaOnly)
     scale_turned = trap("The factor is upside down: alpha / r.")(LoRAScaleTurned)

@@ -598,12 +598,14 @@ class AdamStep:
                     normal((2, 2)), normal((2, 2), 1, 4), normal((2, 2), 1, 5), normal((2, 2), 1, 6) ** 2, 5, lr=0.2, beta1=0.7, beta2=0.9
                 ),
                 call(normal((1,)), normal((1,), 1, 7), normal((1,), 1, 8), normal((1,), 1, 9) ** 2, 40),
+                call(normal((2,)), normal((2,), 1, 10), normal((2,), 1, 11), normal((2,), 1, 12) ** 2, 3000, lr=0.3),
             ],
             probe=_late_adam,
         ),
         "other betas": [
             _with_betas(_run(steps=(1, 6), lr=0.1)),
             call(normal((3,)), _gradients(30, (3,), seed=1), lr=0.1, beta1=0.8, beta2=0.98, eps=0.01),
+            call(normal((3,)), _gradients(3, (3,), seed=2), lr=0.1, beta1=0.5, beta2=0.0),
         ],
         "tiny gradients": [
             _run(scales=_SPREAD, shapes=((4,), (2, 3)), lr=0.1),
@@ -864,16 +866,28 @@ class BiasRatio:
             probe=_only_ratio,
         ),
         "steps": group(
-            [call(*a) for a in [(0.9, 0.999, 0.05), (0.9, 0.98, 0.05), (0.9, 0.999, 0.02), (0.5, 0.99, 0.3), (0.0, 0.9, 0.1)]],
+            [
+                call(*a)
+                for a in [(0.9, 0.999, 0.05), (0.9, 0.98, 0.05), (0.9, 0.999, 0.02), (0.5, 0.99, 0.3), (0.0, 0.9, 0.1), (0.9, 0.9992, 0.01)]
+            ],
             probe=_only_steps,
         ),
         "passing through": group(
-            [call(*a) for a in [(0.9, 0.95, 0.05), (0.9, 0.96, 0.03), (0.95, 0.98, 0.1), (0.9, 0.93, 0.01)]], probe=_only_steps
+            [call(*a) for a in [(0.9, 0.95, 0.05), (0.9, 0.96, 0.03), (0.95, 0.98, 0.1), (0.9, 0.93, 0.01), (0.995, 0.999, 0.4)]],
+            probe=_only_steps,
         ),
         "from below": group(
             [
                 call(*a)
-                for a in [(0.9, 0.9, 0.05), (0.99, 0.9, 0.05), (0.95, 0.5, 0.02), (0.9, 0.95, 0.6), (0.5, 0.0, 0.1), (0.0, 0.0, 0.05)]
+                for a in [
+                    (0.9, 0.9, 0.05),
+                    (0.99, 0.9, 0.05),
+                    (0.95, 0.5, 0.02),
+                    (0.9, 0.95, 0.6),
+                    (0.5, 0.0, 0.1),
+                    (0.0, 0.0, 0.05),
+                    (0.5, 0.0, 0.3),
+                ]
             ],
             probe=_only_steps,
         ),
@@ -1050,6 +1064,7 @@ class WarmupCosine:
             call(10, 100, 10, 1.0),
             call(4, 50, 50, 0.1, 0.02),
             call(3, 100, 10, 0.5, 0.05),
+            call(0, 100, 1, 1.0),
         ],
         "cosine": [
             _schedule_call("cosine", False),
@@ -1074,6 +1089,7 @@ class WarmupCosine:
             call(150, 100, 10, 1.0),
             call(51, 50, 50, 0.1, 0.02),
             call(120, 50, 50, 0.1, 0.02),
+            *(call(s, 1000, 0, 0.3, 3e-2) for s in (1000, 1001, 1500, 2000)),
         ],
         "nothing but a ramp": group(
             [call(50, 50, 50, 0.1, 0.02), call(49, 50, 50, 0.1, 0.02), call(1, 1, 1, 0.3, 0.02), call(51, 50, 50, 0.1, 0.02)],
@@ -1106,6 +1122,12 @@ class WarmupCosine:
             return peak * step / warmup
         x = (step - warmup) / max(1, total - warmup)
         return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * x))
+
+    @trap("Your branch for warmup = 0 does not stop at total: beyond it the rate is min_lr too.")
+    def no_clamp_without_warmup(step, total, warmup, peak, min_lr=0.0):
+        if warmup == 0:
+            return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * step / total))
+        return _warmup_cosine(step, total, warmup, peak, min_lr)
 
     @trap("min_lr has no effect. The cosine runs from peak down to min_lr: min_lr + (peak − min_lr)·½(1 + cos πx).")
     def floor_ignored(step, total, warmup, peak, min_lr=0.0):
@@ -1279,6 +1301,7 @@ class PromptWarmup:
             call(1, 0, 10, 0.4, 0.1),
             call(45, 5, 40, 0.4),
             call(60, 5, 40, 0.4, 0.1),
+            *(call(s, 0, 10, 0.4, 0.1) for s in (12, 15, 20)),
         ],
     }
 
@@ -1331,6 +1354,12 @@ class PromptWarmup:
     def ramp_from_the_floor(step, warm, total, lr_max, lr_min=0.0):
         if step < warm:
             return lr_min + (lr_max - lr_min) * (step + 1) / warm
+        return _prompt_warmup(step, warm, total, lr_max, lr_min)
+
+    @trap("Your branch for warm = 0 does not stop at total: beyond it the rate is lr_min too.")
+    def no_clamp_without_warmup(step, warm, total, lr_max, lr_min=0.0):
+        if warm == 0:
+            return lr_min + (lr_max - lr_min) * 0.5 * (1 + math.cos(math.pi * step / total))
         return _prompt_warmup(step, warm, total, lr_max, lr_min)
 
     @trap("Beyond total your rate drops to 0. It stays where the cosine ended, at lr_min.")
@@ -1487,11 +1516,12 @@ class StepOneCycle:
                 )
             ]
             + [call(s, 0.4, [3, 7]) for s in (0, 2, 3, 4, 6, 7, 8)]
-            + [call(8, 0.3, []), call(5, 1.0, [5], gamma=0.2), call(0, 1.0, [])],
+            + [call(8, 0.3, []), call(5, 1.0, [5], gamma=0.2), call(0, 1.0, []), call(0, 1.0, [0, 2]), call(2, 1.0, [0, 2])],
             probe=_only_decay,
         ),
         "rise": group(
-            [_cycle_call("rise"), call(0, 100, 1.0), call(29, 100, 1.0), call(28, 100, 1.0), call(24, 57, 0.5, pct=0.45)], probe=_only_cycle
+            [_cycle_call("rise"), call(0, 100, 1.0), call(29, 100, 1.0), call(28, 100, 1.0), call(24, 57, 0.5, pct=0.45), call(0, 5, 1.0)],
+            probe=_only_cycle,
         ),
         "fall": group(
             [
@@ -1501,6 +1531,8 @@ class StepOneCycle:
                 call(99, 100, 1.0),
                 call(98, 100, 1.0),
                 call(25, 57, 0.5, pct=0.45),
+                call(1, 5, 1.0),
+                call(3, 5, 1.0),
             ],
             probe=_only_cycle,
         ),
@@ -1716,6 +1748,10 @@ class ScaleLr:
             call(0.1, 256, 512, rule="cubic"),
             call(0.1, 256, 256, rule="Linear "),
             call(0.1, 256, 512, rule=""),
+            call(0.1, 256, 512, rule="Linear"),
+            call(0.1, 256, 512, rule="SQRT"),
+            call(0.1, 256, 512, rule="square root"),
+            call(0.1, 256, 512, rule="sqrt2"),
             call(0.1, 256, 9000, rule="log", critical=8192),
         ],
     }
@@ -1911,7 +1947,15 @@ class StateMemory:
         "adam": _sizes("adam"),
         "8-bit": _sizes("adam8bit"),
         "adafactor": _sizes("adafactor"),
-        "refusal": [call([(2, 3)], "rmsprop9"), call([(2, 3)], "Adam"), call([], "lion"), call([(3,)], "")],
+        "refusal": [
+            call([(2, 3)], "rmsprop9"),
+            call([(2, 3)], "Adam"),
+            call([], "lion"),
+            call([(3,)], ""),
+            call([(2, 3)], "adamw"),
+            call([(2, 3)], "rmsprop"),
+            call([(4,)], "ADAM8BIT"),
+        ],
     }
 
     weights_too = trap("You count the weights (4 bytes each) too. Asked is the state alone; the weights are budgeted separately.")(
@@ -1951,6 +1995,9 @@ class StateMemory:
     )(_bytes(_TABLE | {"adafactor": lambda s: 4 * (s[0] + _count(s[1:])) if len(s) > 1 else 4 * _count(s)}))
     four_bytes_for_8_bit = trap("8-bit Adam holds two moments of one byte each: 2 bytes per parameter.")(
         _bytes(_TABLE | {"adam8bit": lambda s: 4 * _count(s)})
+    )
+    more_kinds_known = trap("You accept kinds that the task does not list (adamw, rmsprop); each of them must raise ValueError.")(
+        _bytes(_TABLE | {"adamw": _TABLE["adam"], "rmsprop": _TABLE["momentum"]})
     )
     one_byte_for_8_bit = trap("8 bits per moment, and Adam has two moments: 2 bytes per parameter, not 1.")(
         _bytes(_TABLE | {"adam8bit": _count})
@@ -2163,7 +2210,21 @@ class LarsStep:
             _layers([(3, 3)], [1.0], eta=_ETA),
             call(_W[:1], _G[:1], 20.0),
         ],
-        "layers": [_layers([(3,), (2, 2), (2, 2, 3)], [1.0, 100.0, 0.001], eta=_ETA), call(_W, _G, 5.0, eta=0.1), call(_W, _G, 30.0)],
+        "layers": [
+            _layers([(3,), (2, 2), (2, 2, 3)], [1.0, 100.0, 0.001], eta=_ETA),
+            call(_W, _G, 5.0, eta=0.1),
+            call(_W, _G, 30.0),
+            call([normal((3,), 1.0, 7), normal((3,), 5.0, 8)], [normal((3,), 0.1, 9), normal((3,), 4.0, 10)], 5.0, eta=0.1),
+            call(
+                [normal((2, 3, 2, 2), 1.0, 11)], [normal((2, 3, 2, 2), 0.3, 12) * np.array([0.1, 3.0])[:, None, None, None]], 5.0, eta=0.1
+            ),
+            call(
+                [normal((3,), 1.0, 13), normal((2, 2), 1.0, 14) * 1e-14, normal((3,), 1.0, 17)],
+                [normal((3,), 1.0, 15) * 1e-14, normal((2, 2), 1.0, 16), normal((3,), 1.0, 18) * 1e-3],
+                5.0,
+                eta=0.1,
+            ),
+        ],
         "decay": [_layers([(3,), (3, 2)], [1.0, 20.0], eta=_ETA, wd=_WD), call(_W, _G, 5.0, eta=0.1, wd=0.1), call(_W, _G, 2.0, wd=0.5)],
         "zero norms": [
             call([np.zeros(3), np.array([1.0, 2.0])], [np.array([0.5, -1.0, 0.2]), np.array([0.3, 0.1])], 0.5, eta=0.1),
@@ -2247,6 +2308,12 @@ class LarsStep:
 
     guard_for_weights_only = trap("The guard looks at the weights only: with a gradient of 0 the ratio must be 1 too.")(
         _lars_with(lambda w, g, eta, wd, *_: ((eta * _norm(w) / (_norm(g) + wd * _norm(w) or 1.0)) if _norm(w) else 1.0, g + wd * w))
+    )
+    guard_with_a_threshold, guard_with_a_threshold_12 = (
+        trap("You take small norms for 0. Only a norm of exactly 0 has q = 1; a small gradient is what LARS is for.")(
+            _lars_with(lambda w, g, eta, wd, *_, e=e: (_lars(w, g, eta, wd)[0] if _norm(w) > e and _norm(g) > e else 1.0, g + wd * w))
+        )
+        for e in (1e-8, 1e-12)
     )
     guard_returns_eta = trap("Where a norm is 0 the whole ratio is 1, eta included: q = 1, not q = eta.")(
         _lars_with(lambda w, g, eta, wd, *_: (_lars(w, g, eta, wd)[0] if _norm(w) and _norm(g) else eta, g + wd * w))
@@ -2641,11 +2708,13 @@ def _run_adamw(submission, params, grads, lrs, **settings):
 
 
 def _run_default_adamw(submission, params, grads):
-    params = [p.copy() for p in params]
-    optimizer = submission.AdamW(list(params))
+    """Two optimizers take turns: neither knows of the other."""
+    ones, others = [p.copy() for p in params], [2 * p for p in params]
+    first, second = submission.AdamW(list(ones)), submission.AdamW(list(others))
     for gs in grads:
-        optimizer.step(gs)
-    return params
+        first.step(gs)
+        second.step([g + 1 for g in gs])
+    return ones, others
 
 
 class _AdamW:
@@ -2672,6 +2741,9 @@ class _AdamW:
     def tick(self, i):
         self.t += i == 0
 
+    def skips(self, g):
+        return False
+
     def write(self, p, change):
         p -= change
 
@@ -2679,6 +2751,8 @@ class _AdamW:
         b1, b2 = self.betas
         for i, (p, g) in enumerate(zip(self.params, grads)):
             self.tick(i)
+            if self.skips(g):
+                continue
             g, k = self.gradient(g, p), self.key(i, p)
             self.before(p)
             m = self.m[k] = b1 * self.m[k] + (1 - b1) * g
@@ -2737,10 +2811,27 @@ class DebugAdamW:
             _adamw_call([(3,)], 3, [0.1], weight_decay=0.3),
             _adamw_call([(2, 2)], 6, [10.0], seed=3, weight_decay=0.5),
             _adamw_call([(4,)], 6, [1.0], seed=9, weight_decay=0.5, betas=(0.7, 0.9)),
+            _adamw_call([(3,)], 1, [0.0], weight_decay=0.3),
+            call(
+                [normal((3,), 1.0, 3)],
+                [[np.array([100.0, -200.0, 0.5])], [np.zeros(3)], [np.array([300.0, 1.0, 0.0])]],
+                [0.05] * 3,
+                weight_decay=0.3,
+            ),
         ],
         "several parameters": [
             _adamw_call(_THREE, 3, [0.1, 1.0, 10.0], weight_decay=0.0),
             _adamw_call(_THREE, 10, [0.1, 1.0, 10.0], seed=5, weight_decay=0.1),
+            call(
+                [normal((3,), 1.0, 1), normal((2,), 1.0, 2)],
+                [
+                    [np.array([1.0, -2.0, 0.5]), np.array([3.0, 1.0])],
+                    [np.zeros(3), np.array([0.0, -1.0])],
+                    [np.array([0.0, 1.0, 0.0]), np.zeros(2)],
+                ],
+                [0.05] * 3,
+                weight_decay=0.2,
+            ),
         ],
         "equal shapes": [
             _adamw_call([(2,), (2,)], 3, [0.1, 10.0], weight_decay=0.0),
@@ -2817,6 +2908,11 @@ class DebugAdamW:
 
         def after(self, p):
             p *= 1 - self.lr * self.wd
+
+    @trap("You skip a parameter whose gradient is 0. Momentum and decay move it all the same.")
+    class zero_gradient_skipped(_AdamW):
+        def skips(self, g):
+            return not g.any()
 
     @trap("There is no weight decay left at all. Move it, do not delete it: p *= 1 − lr·wd.")
     class decay_removed(_AdamW):
@@ -2901,9 +2997,9 @@ class DebugAdamW:
 # -------------------------------------------------------------------------------------------------------------- write the test
 
 
-def _adam_in_twelve_digits(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+def _adam_in_eleven_digits(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     new, m, v = _adam(w, g, m, v, t, lr, beta1, beta2, eps)
-    return w + (new - w) * (1 + 2e-13), m, v
+    return w + (new - w) * (1 + 1e-11), m * (1 + 1e-11), v * (1 - 1e-11)
 
 
 def _adam_fresh_averages(w, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -2956,7 +3052,7 @@ class TestAdam:
         "other order of operations": _adam_fresh_averages,
         "on copies": _adam_on_copies,
         "powers and sums": _adam_by_powers,
-        "right to twelve digits": _adam_in_twelve_digits,
+        "right to eleven digits": _adam_in_eleven_digits,
     }
     catches = {
         "no bias correction": _adam_uncorrected,

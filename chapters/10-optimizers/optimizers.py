@@ -252,7 +252,7 @@ assert np.allclose(w_, 0.905263), "second step: m_hat = −0.005/0.19, v_hat = 0
 #
 # - `bias_ratio(t, beta1=0.9, beta2=0.999)`: the uncorrected step divided by the corrected one at step `t` ≥ 1, a float.
 # - `steps_until(beta1, beta2, tol)`: the first step $t\ge1$ from which on the ratio **stays** within $1\pm$ `tol`, an integer. For the values you will meet it is below 5000.
-# - Betas in $[0,1)$, `tol` between 0.01 and 0.6.
+# - Betas in $[0,1)$, `tol` between 0.01 and 0.6. No ratio you will meet lies on the edge of the band.
 #
 # `bias_ratio(1)` is 3.1623; `steps_until(0.9, 0.98, 0.05)` is 118.
 #
@@ -561,7 +561,7 @@ assert math.isclose(lr_at(60, 5, 40, 0.1, 0.01), 0.01), "and it stays there"
 # - `step_decay(step, base, milestones, gamma=0.1)`: `base`, multiplied by `gamma` once for each milestone that has been reached. Milestone 3 acts from step 3 on. `milestones` is an increasing list, maybe empty.
 # - `one_cycle(step, total, max_lr, pct=0.3, div=25.0, final_div=1e4)` for steps 0 to `total − 1`. Start: `max_lr/div` at step 0. Peak: `max_lr` at $p=\text{pct}\cdot\text{total}-1$, which need not be whole. End: *the start rate* divided by
 #   `final_div`, at step `total − 1`. Both phases are half cosines: from $a$ to $b$ with progress $x$ it is $b+(a-b)\cdot\frac12(1+\cos\pi x)$.
-# - `pct·total` is above 1. Both agree with torch's `MultiStepLR` and `OneCycleLR` (two phases, cosine).
+# - `pct·total` is above 1, `pct` below 1. Both agree with torch's `MultiStepLR` and `OneCycleLR` (two phases, cosine).
 #
 # `step_decay(7, 0.4, [3, 7])` is 0.004. `one_cycle(29, 100, 1.0)` is 1.0, `one_cycle(0, 100, 1.0)` is 0.04, `one_cycle(99, 100, 1.0)` is $4\cdot10^{-6}$.
 #
@@ -865,7 +865,7 @@ assert (np.diff(rates_[11:]) < 0).all(), (
 #
 # - `params`: a list of float64 arrays, some maybe of equal shape. `step` changes these very arrays *in place*; `grads`, a list in the same order, stays unchanged.
 # - After every step the parameters agree with `torch.optim.AdamW`: first $w\leftarrow(1-\eta\lambda)w$, then the Adam step with the plain gradient.
-# - The attribute `lr` may be changed from outside between steps; decay and step both follow it.
+# - The attribute `lr` may be changed from outside between steps; decay and step both follow it. Two optimizers share nothing.
 # - NumPy or plain Python; no `torch`.
 #
 # One parameter `[1.0]`, gradient `[0.5]`, `lr = 0.1`, `weight_decay = 0.2`: after one step it is `[0.88]`.

@@ -81,6 +81,12 @@ ONE_LOUD = (
     t(1, 1, 4, 4, seed=9) + 2500.0 * torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)[:, None],
     t(1, 1, 4, 2, seed=10),
 )
+# allowed scores near −49,800 beside a forbidden one of +49,800
+LOW_AND_LOUD = (
+    torch.full((1, 1, 2, 4), 100.0, dtype=torch.float64),
+    t(1, 1, 4, 4, seed=7, scale=0.005) + 249.0 * torch.tensor([-1.0, 1.0, -1.0, -1.0], dtype=torch.float64)[:, None],
+    t(1, 1, 4, 2, seed=8),
+)
 
 
 def holes(*shape, empty, seed=0):
@@ -116,6 +122,8 @@ class Sdpa:
                 call(*qkv(2, 2, 3, 5, 8, 3, 12), tril(3, 5)),
                 call(*qkv(3, 2, 4, 6, 3, 2, 13, scale=2.0), mask=allowed(3, 1, 1, 6, seed=3)),
                 call(*qkv(2, 3, 4, 5, 6, 7, 14), mask=allowed(2, 3, 4, 5, seed=4)),
+                call(*qkv(2, 2, 4, 5, 6, 7, 15), mask=allowed(2, 4, 5, seed=5)),
+                call(*qkv(2, 2, 3, 4, 5, 3, 17), mask=torch.tensor([[True], [False], [True]])),
             ],
             n=10,
         ),
@@ -131,9 +139,16 @@ class Sdpa:
             call(torch.full((1, 1, 2, 4), 50.0, dtype=torch.float64), t(1, 1, 3, 4, seed=5, scale=0.01) + 40, t(1, 1, 3, 2, seed=6)),
             call(*FAR_BELOW, mask=torch.tensor([[True, False, True], [False, True, True]])),
             call(*ONE_LOUD, mask=torch.tensor([[True, False, True, True]])),
+            call(*LOW_AND_LOUD, mask=torch.tensor([[True, False, True, True]])),
+            call(*LOW_AND_LOUD, mask=torch.tensor([[True, False, True, False], [False, False, True, True]])),
         ],
         "gradients": group(
-            [call(*qkv(2, 2, 3, 4, 5, 3, 41)), call(*qkv(1, 2, 4, 4, 3, 4, 42)), call(*qkv(1, 2, 4, 4, 3, 5, 43), tril(4))],
+            [
+                call(*qkv(2, 2, 3, 4, 5, 3, 41)),
+                call(*qkv(1, 2, 4, 4, 3, 4, 42)),
+                call(*qkv(1, 2, 4, 4, 3, 5, 43), tril(4)),
+                call(*qkv(1, 2, 3, 4, 5, 3, 44), holes(3, 4, empty=[1])),
+            ],
             probe=sdpa_with_gradients,
         ),
         "dtype": [
@@ -214,6 +229,21 @@ class Sdpa:
         if mask is not None:
             w = w * mask
             w = w / w.sum(-1, keepdim=True).clamp(min=1e-30)
+        return w @ v, w
+
+    @trap("A constant taken off forbidden scores leaves a loud key above the quiet ones. Replace the score by -inf.")
+    def constant_subtracted(q, k, v, mask=None):
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        w = torch.softmax(scores if mask is None else scores - 1e4 * ~mask, -1)
+        if mask is not None:
+            w = w * mask.any(-1, keepdim=True)
+        return w @ v, w
+
+    @trap("A mask with three axes broadcasts as (H, T, S); you read its first axis as the batch.")
+    def three_axes_read_as_batch(q, k, v, mask=None):
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]
+        w = quiet(masked_softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, mask))
         return w @ v, w
 
     @trap("exp overflows for large scores and inf/inf is NaN. Subtract the row maximum first, or use torch.softmax.")
@@ -507,7 +537,7 @@ class Sinusoidal:
         "values": [st.builds(call, st.integers(2, 12), st.sampled_from([4, 6, 8, 10])), call(3, 6), call(5, 4)],
         "first row": [call(1, 8), call(1, 2), call(1, 6)],
         "two columns": [call(2, 2), call(9, 2), call(50, 2)],
-        "wide": [call(50, 8), call(40, 64), call(64, 64), call(17, 130)],
+        "wide": [call(50, 8), call(40, 64), call(64, 64), call(17, 130), call(600, 6)],
     }
 
     @trap("Positions count from 0: the first row must read 0, 1, 0, 1, ...")
@@ -633,6 +663,8 @@ class Rope:
             call(t(4, 8, seed=4), at(9, 2, 30, 2)),
             call(t(2, 1, 4, seed=5), at(7)),
             call(t(2, 3, 10, seed=6), at(3, 4, 5)),
+            call(t(3, 6, seed=14), at(-3, 0, -11)),
+            call(t(3, 6, seed=15), at(130, 1000, 71)),
         ],
         "base": [call(t(1, 2, 3, 6, seed=7), at(1, 2, 5), 100.0), call(t(3, 8, seed=8), at(0, 11, 4), base=500.0)],
         "dtype": [
@@ -670,6 +702,13 @@ class Rope:
     @trap("The argument `base` has no effect: 10000 is written into the formula.")
     def fixed_base(x, positions, base=10000.0):
         return rotate(x, positions)
+
+    table_of_512, table_of_2048 = (
+        trap("A table of angles ends somewhere, and a negative index reads it from the end. Compute the angle from the position.")(
+            lambda x, positions, base=10000.0, n=n: rotate(x, torch.arange(n)[positions], base)
+        )
+        for n in (512, 2048)
+    )
 
     @trap("Positions count from 0, and position 0 leaves the vector as it is. You rotate by p + 1.")
     def from_one(x, positions, base=10000.0):
@@ -773,12 +812,16 @@ class Multihead:
             heads_case(1, 4, None, 8, 4, 2),
             heads_case(3, 1, None, 6, 2, 3),
             heads_case(2, 4, None, 16, 4, 7),
+            heads_case(2, 3, None, 6, 1, 18),
         ],
         "cross": [heads_case(2, 3, 5, 12, 4, 4), heads_case(1, 6, 2, 12, 3, 5), heads_case(2, 4, 4, 8, 2, 6)],
         "mask": [
             heads_case(2, 5, None, 12, 3, 8, mask=tril(5)),
             heads_case(2, 3, 6, 8, 2, 9, mask=allowed(3, 6, seed=5)),
             heads_case(3, 4, 5, 12, 4, 10, mask=allowed(3, 1, 1, 5, seed=6)),
+            heads_case(2, 4, 5, 12, 3, 15, mask=allowed(2, 3, 4, 5, seed=7)),
+            heads_case(2, 4, None, 8, 2, 16, mask=allowed(2, 4, 4, seed=8)),
+            heads_case(2, 5, None, 8, 2, 17, mask=allowed(5, 5, seed=9)),
         ],
         "gradients": group(
             [heads_case(2, 3, 4, 6, 3, 11, mask=allowed(3, 4, seed=7)), heads_case(1, 4, 3, 8, 2, 12)], probe=mha_with_gradients
@@ -848,6 +891,18 @@ class Multihead:
     def mask_not_used(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
         q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
         return attend(q, k, v).transpose(1, 2).flatten(2) @ W_o.T
+
+    @trap("You use the first head's mask for all heads; each head may have its own.")
+    def first_heads_mask(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
+        q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
+        one = mask if mask is None or mask.dim() < 3 else mask[..., :1, :, :]
+        return attend(q, k, v, one).transpose(1, 2).flatten(2) @ W_o.T
+
+    @trap("A square mask need not be the triangle: use the one that is given.")
+    def square_means_causal(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
+        q, k, v = to_heads(x_q @ W_q.T, n_heads), to_heads(x_kv @ W_k.T, n_heads), to_heads(x_kv @ W_v.T, n_heads)
+        square = mask is not None and mask.shape[-2] == mask.shape[-1]
+        return attend(q, k, v, tril(mask.shape[-1]) if square else mask).transpose(1, 2).flatten(2) @ W_o.T
 
     @trap("Forbidden scores become 0, and exp(0) = 1: those keys keep weight. Fill with -inf before the softmax.")
     def masked_with_zero(x_q, x_kv, W_q, W_k, W_v, W_o, n_heads, mask=None):
@@ -1851,14 +1906,19 @@ def two_layers(submission, x, W_q, W_k, W_v, n_heads, chunks):
 
 
 def altered_cache(submission, x, W_q, W_k, W_v, n_heads, chunks):
-    """Between two steps somebody changes the stored keys and values: the outputs follow."""
+    """Between two steps somebody changes the stored keys and values: the outputs follow, and the last step projects its own tokens only."""
+    from torch.utils.flop_counter import FlopCounterMode
+
     layer = submission.CachedAttention(W_q, W_k, W_v, n_heads)
     outputs = []
     for chunk in x.split(list(chunks), 1):
-        outputs.append(layer.step(chunk))
+        with FlopCounterMode(display=False) as counter:
+            outputs.append(layer.step(chunk))
         layer.k.mul_(0.5)
         layer.v.add_(1.0)
-    return outputs
+    B, n_seen, D = x.shape
+    needed = B * chunks[-1] * (6 * D * D + 4 * n_seen * D)
+    return {"outputs": outputs, "projects old tokens again": counter.get_total_flops() > 4 * needed}
 
 
 def cache_case(B, T, D, n_heads, chunks, seed, dtype=torch.float64):
@@ -1923,7 +1983,10 @@ class KvCache:
             probe=cached_steps,
         ),
         "two layers": group([cache_case(2, 5, 8, 2, [3, 2], 31)], probe=two_layers),
-        "cache is read": group([cache_case(2, 5, 8, 2, [3, 1, 1], 35), cache_case(1, 6, 12, 3, [2, 3, 1], 39)], probe=altered_cache),
+        "cache is read": group(
+            [cache_case(2, 5, 8, 2, [3, 1, 1], 35), cache_case(1, 6, 12, 3, [2, 3, 1], 39), cache_case(1, 40, 16, 2, [37, 2, 1], 45)],
+            probe=altered_cache,
+        ),
     }
 
     @trap("Positions restart at 0 in every chunk. The first new token sits at position t, the number of cached tokens.")
@@ -1967,6 +2030,18 @@ class KvCache:
             self.k = rotate(k, p)
             y = attend(rotate(q, p), self.k, self.v, tril(len(p)))
             return y.transpose(1, 2).flatten(2)[:, -x.shape[1] :]
+
+    @trap("You project all tokens again at every step. Project the new ones only; the older keys and values are in k and v.")
+    class projects_everything_again(Cached):
+        x = None
+
+        def step(self, x):
+            n = x.shape[1]
+            self.x = x if self.x is None else torch.cat([self.x, x], 1)
+            q, k, v = (to_heads((self.x @ W.T)[:, -n:], self.h) for W in self.W)
+            p = self.positions(n)
+            self.append(rotate(k, p), v)
+            return self.attend(rotate(q, p), n).transpose(1, 2).flatten(2)
 
     @trap("New keys are put in front. Append them along the time axis, so that column j of the mask is token j.")
     class prepends(Cached):
@@ -2113,7 +2188,7 @@ class ToyModel:
         return [lambda: cache["tokens"], lambda: cache, lambda: self.kept[cache]][self.kind]()
 
     def __call__(self, tokens, cache=None):
-        self.fed.append(list(tokens.shape))
+        self.fed.append([*tokens.shape, str(tokens.dtype)])
         old = self.read(tokens, cache)
         seen = torch.cat([old, tokens], 1)
         lags = torch.arange(seen.shape[1])
@@ -2126,7 +2201,7 @@ class ToyModel:
 
 def generate_with_toy(submission, prompt, n_new, vocab, seed):
     model = ToyModel(vocab, seed)
-    return {"tokens": submission.generate(model, prompt, n_new), "shapes fed": model.fed}
+    return {"tokens": submission.generate(model, prompt, n_new), "tokens fed": model.fed}
 
 
 def prompts(B, T, vocab, seed):
@@ -2353,6 +2428,7 @@ def greedy(logits):
 
 
 L5 = torch.tensor([2.0, -1.0, 0.5, 3.0, 1.2], dtype=torch.float64)
+CLOSE = torch.tensor([0.0, 1.0, -3.5], dtype=torch.float64)
 L8 = t(8, seed=3, scale=2.0)
 L11 = t(11, seed=4, scale=1.5)
 
@@ -2376,6 +2452,7 @@ class NextToken:
             call(L11 + 2000, 0.7),
             call(L5 * 300, 0.5),
             call(L8.float(), 1.3),
+            *(call(CLOSE * T, T) for T in (0.03, 1e-3, 1e-7)),
         ],
         "greedy": [
             call(L5, 0),
@@ -2400,6 +2477,9 @@ class NextToken:
             call(L11, 3.0, 4, 0.6),
             call(L8, 0.4, None, 0.95),
             call(L8, 2.0, 3, 0.97),
+            call(L8 * 0.1 + 3000, 1.0, 5, 0.7),
+            call(L8 * 0.1 - 3000, 1.0, 5),
+            call(L8 * 0.1 - 3000, 1.0, None, 0.7),
         ],
     }
 
@@ -2410,6 +2490,15 @@ class NextToken:
     @trap("Temperature 0 divides by zero. Its limit is greedy decoding: probability 1 for the largest logit.")
     def no_greedy_case(logits, temperature=1.0, top_k=None, top_p=None):
         return next_probs(logits, temperature, top_k, top_p)
+
+    greedy_below_005, greedy_below_001, greedy_below_1e_5 = (
+        trap("You take a small temperature for 0. Only exactly 0 is greedy: close logits still share the probability.")(
+            lambda logits, temperature=1.0, top_k=None, top_p=None, least=least: (
+                greedy(logits) if temperature < least else next_probs(logits, temperature, top_k, top_p)
+            )
+        )
+        for least in (0.05, 0.01, 1e-5)
+    )
 
     @trap("The tokens cut off get logit 0, and exp(0) = 1 keeps them alive. They need -inf, or probability 0.")
     def cut_to_zero(logits, temperature=1.0, top_k=None, top_p=None):
@@ -3078,6 +3167,17 @@ def far_below_case(valid, D, seed):
     return call(x, valid, [(W_q, W_k, t(D, D, seed=seed + 1, scale=0.6))])
 
 
+def loud_pads_case(valid, D, seed):
+    """Scores near -50000 between real tokens, near +50000 to pads."""
+    x, W_k = t(*valid.shape, D, seed=seed), torch.eye(D, dtype=torch.float64)
+    x[..., 0] = torch.where(valid, 1.0, -1.0)
+    W_q = torch.eye(D, dtype=torch.float64)
+    W_q[0] = 0.0
+    x[..., 1] = 1.0
+    W_q[0, 1], W_k[0, 0] = 100.0, -498.0 * D**0.5
+    return call(x, valid, [(W_q, W_k, t(D, D, seed=seed + 1, scale=0.6))])
+
+
 @exercise(
     "transformers.nan-rows",
     names="padded_stack",
@@ -3101,9 +3201,17 @@ class NanRows:
             stack_case(torch.tensor([[False, True, True, False], [True, True, True, True]]), 3, 2, 240),
             stack_case(torch.tensor([[True, False, True, True, False, True], [False, True, False, True, True, True]]), 4, 2, 400),
         ],
-        "large scores": [far_below_case(left(4, 3, 4).flip(1), 4, 440), far_below_case(left(5, 2, 4), 3, 480)],
+        "large scores": [
+            far_below_case(left(4, 3, 4).flip(1), 4, 440),
+            far_below_case(left(5, 2, 4), 3, 480),
+            loud_pads_case(torch.tensor([[True, False, True, True], [True, True, False, True]]), 4, 520),
+            loud_pads_case(left(5, 3, 5), 3, 560),
+        ],
         "a row of pads only": [stack_case(left(4, 0, 3), 4, 2, 280)],
-        "gradients": group([stack_case(left(5, 3, 5, 2), 4, 2, 320), stack_case(left(4, 1, 3), 3, 3, 360)], probe=stack_with_gradient),
+        "gradients": group(
+            [stack_case(left(5, 3, 5, 2), 4, 2, 320), stack_case(left(4, 1, 3), 3, 3, 360), stack_case(left(4, 0, 3), 4, 2, 600)],
+            probe=stack_with_gradient,
+        ),
     }
 
     @trap(
@@ -3174,6 +3282,14 @@ class NanRows:
     @trap("A finite fill is not below every score: where real scores are lower still, pads and the future take the weight. Use -inf.")
     def fill_not_low_enough(x, valid, layers):
         return stack_of(x, valid, layers, lambda c, m: c & m[:, None, :], fill=-1e4)
+
+    @trap("A constant taken off forbidden scores leaves a loud pad above the quiet tokens. Replace the score by -inf.")
+    def constant_subtracted(x, valid, layers):
+        mask, h = tril(x.shape[1]) & valid[:, None, :], x
+        for W_q, W_k, W_v in layers:
+            scores = (h @ W_q.T) @ (h @ W_k.T).mT / x.shape[-1] ** 0.5
+            h = h + torch.softmax(scores - 1e4 * ~mask, -1) @ (h @ W_v.T)
+        return h.masked_fill(~valid[..., None], 0.0)
 
     @trap("Forbidden scores become 0, and exp(0) = 1: pads and the future keep weight. Fill with -inf, and keep rows from being empty.")
     def filled_with_zero(x, valid, layers):
@@ -3387,7 +3503,10 @@ class DebugDecoder:
     cases = {
         "same function": group(DECODERS, probe=decoder_values),
         "causality": group(
-            [*DECODERS, call(prompts(2, 4, 11, 53), 11, 12, 3, 1, 8, stretch=90.0)],  # the last: scores of some 40,000
+            [
+                *DECODERS,
+                call(prompts(2, 4, 11, 386), 11, 12, 3, 1, 8, stretch=110.0),  # scores from −49,000 to 47,000
+            ],
             probe=decoder_causality,
         ),
         "rows are independent": group(DECODERS, probe=decoder_batch),
@@ -3729,6 +3848,10 @@ def row_by_matrix(q, k, v):
     return np.concatenate([np_softmax(s[i : i + 1, : i + 1]) @ v[: i + 1] for i in range(len(s))])
 
 
+def nearly_causal(q, k, v):
+    return np_causal(q, k, v) * (1 + 2e-10)
+
+
 def no_mask(q, k, v):
     return np_softmax(np_scores(q, k)) @ np.asarray(v, float)
 
@@ -3817,6 +3940,7 @@ class TestCausal:
         "keys from the last": reversed_causal,
         "column by column": by_columns,
         "one row of scores at a time": row_by_matrix,
+        "right to nine digits": nearly_causal,
     }
     catches = {
         "no mask": no_mask,

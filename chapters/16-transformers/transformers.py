@@ -101,7 +101,7 @@ explore(
 # Write `sdpa(q, k, v, mask=None)`, scaled dot-product attention, and return `(out, weights)`.
 #
 # - `q` (B, H, T, d), `k` (B, H, S, d), `v` (B, H, S, e): torch tensors. `out` is (B, H, T, e), `weights` (B, H, T, S), both in the dtype of `q`.
-# - `mask`: boolean tensor that broadcasts to (B, H, T, S). **True means: may attend.** Forbidden keys get weight exactly 0.
+# - `mask`: boolean tensor with at least two axes that broadcasts to (B, H, T, S). **True means: may attend.** Forbidden keys get weight exactly 0.
 #   The scores of forbidden keys change nothing, however large they are.
 # - A row with no allowed key gives weights 0 and output 0, not `nan`.
 # - Scores of either sign and up to 50,000 in size must neither overflow nor lose to a masked key. Gradients flow to `q`, `k` and `v`.
@@ -235,7 +235,7 @@ print("view(B, h, T, d) gives                        :", wrong[0, 0].tolist())
 #
 # - `x_q` (B, T, D) gives the queries, `x_kv` (B, S, D) keys and values. All weights are (D, D) in `nn.Linear`'s layout: `x @ W.T`.
 # - Head $j$ uses the consecutive features $jd,\dots,(j+1)d-1$ with $d=D/h$; `n_heads` divides D. The result is (B, T, D).
-# - `mask`: boolean, broadcasts to (B, n_heads, T, S), True means may attend. Every query has at least one allowed key.
+# - `mask`: boolean, at least two axes, broadcasts to (B, n_heads, T, S), True means may attend. Every query has at least one allowed key.
 # - Gradients flow to all six tensors. `F.scaled_dot_product_attention` is allowed; `nn.MultiheadAttention` and its functional form are not.
 #
 # With `D = 4`, all four weights the identity and a single token, the result is that token, for any number of heads.
@@ -748,7 +748,7 @@ for dtype in (torch.float32, torch.bfloat16):
 #
 # - `q` (…, T, d), `k` (…, S, d), `v` (…, S, e): torch tensors with the same leading axes, maybe none. The result is (…, T, e), in the dtype of `q`. Scale by $\sqrt d$.
 # - `block ≥ 1` need not divide S and may be larger than S.
-# - Go over the keys in steps of `block`. No array may hold more scores than a (…, T, block) tile, and tiles of earlier blocks are not kept. Copies of `q`, `k` and `v` are allowed, scaled or with one more column.
+# - Go over the keys in steps of `block`. No array may hold more scores than a (…, T, block) tile, and tiles of earlier blocks are not kept. An array of the maxima of all blocks counts as scores too. Copies of `q`, `k` and `v` are allowed, scaled or with one more column.
 # - Scores of several thousand, positive or negative, must not overflow or underflow to 0/0.
 # - `F.scaled_dot_product_attention` and `nn.MultiheadAttention` are not allowed.
 #
@@ -1225,7 +1225,7 @@ explore(
 #
 # **Symptom.** With 97 characters the loss starts at 4.57 and never falls below 3.59, however good the model. And a model that merely copies its input looks best. Repair `lm_loss(logits, tokens, pad)`.
 #
-# - `logits` (B, T, V) raw, `tokens` (B, T) int64, T ≥ 2. The logits at position t are scored against token t + 1.
+# - `logits` (B, T, V) raw, `tokens` (B, T) int64, T ≥ 2, `pad` an int. Tokens and `pad` lie in 0 … V − 1. The logits at position t are scored against token t + 1.
 # - Targets equal to `pad` do not count, wherever they stand. At least one target counts.
 # - The result is the mean over all counted targets of the batch: a scalar tensor through which gradients flow to `logits`.
 # - Logits may reach several thousand in size: the loss is then large, not `inf`.

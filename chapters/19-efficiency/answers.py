@@ -98,6 +98,9 @@ class Quantize:
                 call(normal((2, 3, 4), 1.0, 4), 5),
                 call(_negative((3, 4), 5), 8),
                 call(normal((3, 4), 1.0, 15), 16),
+                call(normal((3, 4), 1.0, 19), 20),
+                call(normal((2, 5), 1.0, 21), 17),
+                call(normal((3, 4), 1.0, 20), 2),
             ],
             probe=_dictionary,
         ),
@@ -127,6 +130,10 @@ class Quantize:
                 call(_zeroed((3, 4), 1, 2, 2), 4, 1),
                 call(_zeroed((2, 3, 2), 1, 0, 3), 3, 1),
                 call(_spread((3, 4), 16, [1e-6, 1.0, 1e-4], 0), 8, 0),
+                call(np.zeros((2, 3)), 8),
+                call(np.zeros(4), 3),
+                call(_spread((3, 4), 17, [1e-14, 1.0, 1e-20], 0), 8, 0),
+                call(normal((2, 3), 1.0, 18) * 1e-15, 4),
             ],
             probe=_dictionary,
         ),
@@ -215,6 +222,17 @@ class Quantize:
         s = np.where(s == 0, 1.0, s)
         q = np.round(w / s).astype(np.int64).astype(np.int8)
         return q, q * s
+
+    @trap("int16 holds integers up to 32767, and more than 16 bits wrap around in it. Use a wider type, or leave q in floating point.")
+    def int16_overflow(w, bits, axis=None):
+        q, _ = _quantize(w, bits, axis)
+        s = _largest(w, axis) / _top(bits)
+        q = q.astype(np.int64).astype(np.int16)
+        return q, q * s
+
+    @trap("Your guard against a scale of 0 works per channel only. With axis=None an array of zeros needs it too.")
+    def no_guard_without_axis(w, bits, axis=None):
+        return _quantize(w, bits, axis, guard=axis is not None)
 
     @trap("uint8 holds no negative numbers: they wrap around. Use a signed type, or leave q in floating point.")
     def unsigned(w, bits, axis=None):
@@ -474,6 +492,7 @@ class W8a8:
         "scales": [
             call(_outlier_rows((5, 6), 7, [1, 80, 0.2]), _outlier_rows((3, 6), 8, [0.01, 3])),
             call(_outlier_rows((4, 4), 9, [0.1, 1, 50]), _outlier_rows((4, 4), 10, [5, 0.02, 1])),
+            call(_outlier_rows((3, 5), 15, [1e-11, 1e4, 1]), _outlier_rows((3, 5), 16, [3e5, 1, 1e-2])),
         ],
         "accumulator": [
             call(_outlier_rows((3, 64), 11, [1, 4], 3.0), _outlier_rows((5, 64), 12, [0.2, 1], 3.0)),
@@ -644,6 +663,8 @@ class Smoothquant:
         call(_hot((3, 7), 5, 6), normal((5, 7), 2.0, 6), alpha=0.2),
         call(-np.abs(_hot((4, 3), 7, 1)), -np.abs(normal((2, 3), 1.0, 8)), alpha=0.9),
         call(normal((1, 4), 1.0, 9), normal((1, 4), 1.0, 10), alpha=1.0),
+        call(_hot((4, 5), 11, 1), normal((3, 5), 0.5, 12), alpha=0.0),
+        call(normal((4, 3), 1.0, 13) * np.array([1e-13, 1.0, 1e3]), normal((2, 3), 1.0, 14) * np.array([1.0, 1e-8, 30.0]), 0.5),
     ]
     cases = {"scales": group(_CASES, probe=_scales), "smoothed": group(_CASES, probe=_both)}
 
@@ -735,6 +756,12 @@ class Smoothquant:
         a, b = _maxima(X, W)
         return _smooth(X, W, alpha, (a / b) ** alpha)
 
+    @trap("alpha = 0 is a value, not a missing one: `alpha or 0.5` turns it into 0.5.")
+    def alpha_zero_taken_for_missing(X, W, alpha=0.5):
+        a, b = _maxima(X, W)
+        alpha = alpha or 0.5
+        return _smooth(X, W, alpha, a**alpha / b ** (1 - alpha))
+
     @trap("s is the factor that X is divided by: max|X|^alpha is on top. Yours is its inverse.")
     def inverse_factor(X, W, alpha=0.5):
         a, b = _maxima(X, W)
@@ -820,6 +847,8 @@ class Sensitivity:
         call(_layers([3, 8, 2], 31, 0), normal((11, 3), 1.0, 22), 6),
         call(_layers([6, 5, 5, 4, 3, 2], 41), normal((7, 6), 1.0, 23), 3),
         call(_layers([4, 6, 5, 3], 61, 2), normal((5, 4), 1.0, 24), 5),
+        call(_layers([4, 5, 3], 71, 0), normal((5, 4), 1.0, 25), 10),
+        call(_layers([4, 3], 81), normal((5, 4), 1.0, 26), 4),
     ]
     cases = {"errors": group(_CASES, probe=_errors, rtol=1e-6, atol=1e-14), "ranking": group(_CASES, probe=_ranking)}
 
@@ -959,7 +988,14 @@ def _bn_case(o, i, seed, eps, small=False):
     )
 
 
-@exercise("fqa.fold-bn", names="fold_bn", covers=["fqa.tq14"], forbid=["torch.nn.utils.fusion", "torch.nn.utils.fuse_linear_bn_eval"])
+@exercise(
+    "fqa.fold-bn",
+    names="fold_bn",
+    covers=["fqa.tq14"],
+    forbid=["torch.nn.utils.fusion", "torch.nn.utils.fuse_linear_bn_eval"],
+    rtol=1e-10,
+    atol=1e-12,
+)
 class FoldBn:
     def reference(W, b, gamma, beta, mean, var, eps):
         factor = gamma / np.sqrt(var + eps)
@@ -971,7 +1007,19 @@ class FoldBn:
 
     cases = {
         "values": [_bn_case(3, 5, 1, 1e-5), _bn_case(4, 4, 11, 1e-3), _bn_case(1, 2, 21, 1e-5), _bn_case(6, 2, 31, 1e-5)],
-        "small variance": [_bn_case(4, 3, 41, 1e-2, small=True), _bn_case(3, 3, 51, 1e-2, small=True)],
+        "small variance": [
+            _bn_case(4, 3, 41, 1e-2, small=True),
+            _bn_case(3, 3, 51, 1e-2, small=True),
+            call(
+                normal((3, 2), 1.0, 61),
+                normal((3,), 1.0, 62),
+                normal((3,), 1.0, 63),
+                normal((3,), 1.0, 64),
+                normal((3,), 1.0, 65),
+                np.array([0.0, 1e-7, 2.0]),
+                1e-8,
+            ),
+        ],
     }
 
     @trap("BatchNorm divides by the standard deviation: take the square root of var + eps.")
@@ -1107,6 +1155,7 @@ class Roofline:
             call(230, 4096, 4096, 2, 2, *_GPU),
             call(200, 4096, 4096, 1, 1, *_GPU),
             call(90, 300, 500, 4, 2, 60e9, 1e9),
+            call(16, 300, 500, 0.5, 0.5, 60e9, 1e9),
             call(64, 300, 100, 0.5, 8, 1e9, 1e8),
         ],
     }
@@ -1230,6 +1279,8 @@ class KvBytes:
                 call(32, 32, 96, 1000, 3, 1),
                 call(3, 5, 7, 11, 13, 4),
                 call(12, 1, 64, 17, 1, 2),
+                call(97, 129, 131, 1_000_003, 4099, 3),
+                call(999_983, 129, 131, 1_000_003, 999_983, 3),
             ],
             probe=_only_cache,
         ),
@@ -1238,6 +1289,7 @@ class KvBytes:
                 call(160 * _GB, 140 * _GB, 3 * _GB),
                 call(80 * _GB, 16 * _GB, 537 * 10**6),
                 call(100, 40, 20),
+                call(100, 75, 25),
                 call(100, 41, 20),
                 call(99, 1, 25),
                 call(9 * 10**17 + 6, 10**17, 4 * 10**17 + 4),
@@ -1245,7 +1297,13 @@ class KvBytes:
             probe=_only_room,
         ),
         "full": group(
-            [call(80 * _GB, 140 * _GB, 3 * _GB), call(100, 250, 60), call(100, 90, 11), call(160 * _GB, 150 * _GB, 2 * _GB)],
+            [
+                call(80 * _GB, 140 * _GB, 3 * _GB),
+                call(100, 250, 60),
+                call(100, 90, 11),
+                call(100, 100, 7),
+                call(160 * _GB, 150 * _GB, 2 * _GB),
+            ],
             probe=_only_room,
         ),
     }
@@ -1275,6 +1333,9 @@ class KvBytes:
     )
     whole_gibibytes = trap("The result is in bytes, as an int. You divide by a power of 1024.")(
         _kv(lambda L, h, d, s, b, t: 2 * L * h * d * s * b * t // 2**30)
+    )
+    cache_through_a_float = trap("Your product goes through a float, which rounds beyond 2^53. Multiply ints: they are exact.")(
+        _kv(lambda L, h, d, s, b, t: int(2.0 * L * h * d * s * b * t))
     )
     query_heads = trap(
         "The argument is kv_heads: the cache holds these, however many query heads share them. Do not put a fixed number in."
@@ -1385,6 +1446,7 @@ class PagedKv:
                 call([8, 4], 4, 9),
                 call([1], 16, 100),
                 call([100, 30, 77, 2, 65], 7, 128),
+                call([6, 9, 6, 6], 4, 12),
             ],
             probe=_only_waste,
         ),
@@ -1789,6 +1851,8 @@ def _probe_residual(submission, p, q):
 _PAIRS = [call(_dist((v,), i), _dist((v,), 50 + i)) for i, v in enumerate([2, 3, 5, 5, 8])] + [
     call(_dist((4,), 7, zero=1), _dist((4,), 57)),
     call(np.array([0.0, 0.2, 0.8]), np.array([0.5, 0.4, 0.1])),
+    call(np.array([0.25, 0.25, 0.5]) + np.array([1e-6, -3e-6, 2e-6]), np.array([0.25, 0.25, 0.5])),
+    call(np.array([2e-7, 0.3, 0.6999998]), np.array([5e-7, 0.5, 0.4999995])),
 ]
 
 
@@ -2052,6 +2116,9 @@ class SpeculativeSpeedup:
             call(0.3, 2, 0.5),
             call(0.75, 10, 0.0),
             call(0.2, 4, 1.0),
+            call(0.9995, 8, 0.1),
+            call(0.85, 14, 0.05),
+            call(0.6, 2, 2.5),
         ],
         "edges": [call(0.0, 4, 0.2), call(0.0, 1, 0.1), call(1.0, 4, 0.1), call(1.0, 1, 0.3), call(1.0, 6, 0.0), call(1, 3, 0.5)],
     }
@@ -2130,11 +2197,12 @@ class SpeculativeSpeedup:
 
 
 def _table_model(A, B):
-    """Scores of the next token from the last two tokens: a causal model for 1-D token tensors."""
+    """Scores of the next token from the last two tokens and a checksum of all: a causal model for 1-D token tensors."""
 
     def model(ids):
         before = torch.cat([ids[:1] * 0, ids[:-1]])
-        return A[ids] + B[before]
+        all_before = (ids * torch.arange(1, len(ids) + 1)).cumsum(0) % len(B)
+        return A[ids] + B[before] + B[all_before].roll(1, -1)
 
     return model
 
@@ -2153,7 +2221,7 @@ def _probe_loop(submission, tables, prompt, n, k):
     tokens, reported = submission.speculative_decode(
         _table_model(A + noise, B), _counted(_table_model(A, B), calls), torch.as_tensor(prompt), n, k
     )
-    return {"tokens": [int(t) for t in tokens], "target_calls": int(reported), "calls counted": len(calls)}
+    return {"tokens": [int(t) for t in tokens], "target_calls": reported, "calls counted": len(calls)}
 
 
 def _loop_case(seed, noise, prompt, n, k, V=7):
@@ -2270,11 +2338,18 @@ class SpeculativeLoop:
                 _loop_case(11, 0.6, [0], 15, 4),
                 _loop_case(21, 0.8, [2, 5, 6], 9, 3),
                 _loop_case(31, 0.5, [4, 4, 1, 0], 20, 5, V=11),
+                _loop_case(101, 0.7, [1, 2], 1, 4),
+                _loop_case(121, 0.6, [3, 0], 3, 5),
             ],
             probe=_probe_loop,
         ),
         "good draft": group(
-            [_loop_case(41, 0.0, [1, 2], 13, 4), _loop_case(51, 0.0, [6], 8, 3), _loop_case(61, 0.0, [0, 3, 5], 7, 2, V=12)],
+            [
+                _loop_case(41, 0.0, [1, 2], 13, 4),
+                _loop_case(51, 0.0, [6], 8, 3),
+                _loop_case(61, 0.0, [0, 3, 5], 7, 2, V=12),
+                _loop_case(111, 0.0, [3], 1, 3),
+            ],
             probe=_probe_loop,
         ),
         "bad draft": group(
@@ -2345,7 +2420,13 @@ class SpeculativeLoop:
                     break
         return text[len(prompt) : len(prompt) + n].tolist(), calls
 
-    @trap("A token depends on all tokens before it: give the target the whole text with the drafts, not the newest part.")
+    _window = "A token depends on all tokens before it: give the target the whole text with the drafts, not the newest part."
+
+    @trap(_window)
+    def target_with_a_window(draft, target, prompt, n, k):
+        return _tail_loop(draft, lambda ids: target(ids[-k - 2 :]), prompt, n, k)
+
+    @trap(_window)
     def target_without_context(draft, target, prompt, n, k):
         return _tail_loop(draft, lambda ids: target(ids[-k - 1 :]), prompt, n, k)
 
@@ -2499,7 +2580,7 @@ class KdLoss:
             ],
             probe=_kd_value,
         ),
-        "gradient": group(_CASES[:4], probe=_kd_gradient),
+        "gradient": group([*_CASES[:4], _kd_case(3, 4, 23, T=1.0, scale=900.0)], probe=_kd_gradient),
         "stability": group([_kd_case(4, 3, 21, scale=900.0), _kd_case(3, 5, 22, T=1.0, alpha=0.4, scale=2000.0)], probe=_kd_value),
     }
 
@@ -3005,7 +3086,7 @@ def _right_torch(w, bits, axis=None):
 def _right_by_multiplying(w, bits, axis=None):
     top, m = _top(bits), _largest(w, axis)
     q = np.rint(w * (top / np.where(m == 0, 1.0, m)))
-    return q, q * m / top
+    return q, q * m / top * (1 + 2e-13)
 
 
 def _right_halves_away_from_zero(w, bits, axis=None):
