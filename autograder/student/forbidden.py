@@ -49,6 +49,12 @@ def libraries(loaded: int) -> list[types.ModuleType]:
     return [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in names and isinstance(m, types.ModuleType)]
 
 
+@functools.lru_cache(1)
+def courses_own(loaded: int) -> list[str]:
+    """The modules, of `loaded` ones, that are the course's own. To look through all names costs a fork more than all else."""
+    return [name for name in sys.modules if name.startswith("utils.")]
+
+
 @functools.cache
 def holders(name: str, loaded: int) -> tuple[list[Any], list[tuple[types.ModuleType, Any]]]:
     """A function under all its identities, and the modules, of `loaded` ones, that hold one. First asked while nothing is wrapped."""
@@ -232,7 +238,7 @@ class Forbidden:
 
     def _unload(self, undo: list) -> None:
         """Take forbidden modules of the course itself, of which no library makes use, out of everybody's reach."""
-        for name in [n for n in sys.modules if n.startswith("utils.") and self._module_in(n)]:
+        for name in filter(self._module_in, courses_own(len(sys.modules))):
             parent, _, last = name.rpartition(".")
             if hasattr(sys.modules.get(parent), last):
                 _set(sys.modules[parent], last, _Hidden(name, self), undo)

@@ -26,7 +26,7 @@ from typing import Any
 
 from autograder.student import forks, landlock, namespaces, seccomp
 from autograder.student.cells import SETUP, code_of
-from autograder.student.forbidden import holders, is_module, libraries
+from autograder.student.forbidden import courses_own, holders, is_module, libraries
 from autograder.student.limits import Limits
 from autograder.student.lock import (
     SOCKET,
@@ -274,10 +274,10 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     if seccomp.supported():
         seccomp.compiled()
     forks.run_held()
-    libraries(len(sys.modules))
     rehearse()
     seed(0)
     gc.enable()
+    libraries(len(sys.modules)), courses_own(len(sys.modules))
     return missing
 
 
