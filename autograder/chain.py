@@ -69,8 +69,7 @@ class Chain:
         NetworkError : a step fails
         """
         seen = self._net.seen | {self._uses[k - 1].name: z.clone() if self._writes else z}
-        end = self._uses[k] if k < len(self._uses) else self._net.steps[-1]
-        return self._net.carry_out(self._after[k], z, seen)[end.nodes()[0]]
+        return self._net.carry_out(self._after[k], z, seen)[self._arrives(k)]
 
     def held(self, k: int, z: torch.Tensor, step: torch.Tensor) -> list[torch.Tensor]:
         """As `between`, for `z`, `z + step` and `z - step`, while all normalization is held as it is for `z`.
@@ -94,11 +93,14 @@ class Chain:
                 continue
             before = dict(seen[0]) if part.target in REDUCTIONS else {}
             found = [self._drawn_alike(part, z, one) for one in seen]
-            if before and _mixes(z, *found):
+            if before and _mixes(z, found[0], found[1], found[-1]):
                 for one in seen[1:]:
                     one[part.name] = self._drawn_alike(part, z, before)
-        end = self._uses[k] if k < len(self._uses) else self._net.steps[-1]
-        return [one[end.nodes()[0]] for one in seen[:3]]
+        return [one[self._arrives(k)] for one in seen[:3]]
+
+    def _arrives(self, k: int) -> str:
+        """The result that the nn.Linear number k is given; of the last, the output."""
+        return (self._uses[k] if k < len(self._uses) else self._net.steps[-1]).nodes()[0]
 
     def _drawn_alike(self, step: Step, x: torch.Tensor, seen: dict[str, Any]) -> Any:
         if "rrelu" in self._name(step).lower():
@@ -154,7 +156,7 @@ class Chain:
         return step.target if layer is None else type(layer).__name__
 
 
-def _mixes(z: torch.Tensor, here: Any, there: Any, back: Any, partly: Any) -> bool:
+def _mixes(z: torch.Tensor, here: Any, there: Any, partly: Any) -> bool:
     """Whether a result holds numbers that depend on several numbers of z: fewer than z, or such as no single number of it explains.
 
     In `there` all of z moved, in `partly` some.

@@ -78,7 +78,7 @@ def claims(trails: Iterable[Trail], names: Collection[str], students: Collection
     Parameters
     ----------
     names : names and slugs of chapters, which are no student's
-    students : ids that are known already: what has such a name is that student's, and no folder around a hand-out
+    students : ids that are known already, folded: what has such a name is that student's, and no folder around a hand-out
 
     Examples
     --------
@@ -87,7 +87,7 @@ def claims(trails: Iterable[Trail], names: Collection[str], students: Collection
     ['doejane_12345', 'roejoe_12346']
     """
     found: dict[Trail, Claim] = {}
-    for at, together in _handouts(sorted(set(trails)), names, {fold(s) for s in students}):
+    for at, together in _handouts(sorted(set(trails)), names, students):
         platform, around = _platform(together, at), "/".join(together[0][:at])
         found |= _told_apart({t: replace(_checked(_claim(t, at, platform, names)), around=around) for t in together})
     return found

@@ -32,7 +32,7 @@ _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
 _STANDARD, _INSTALLED = (os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib"))
 #: Code of Python's own that imports and calls what it is told to, as `singledispatch` and `pkgutil.resolve_name` do.
 _HANDS_ON = tuple(
-    os.path.join(sysconfig.get_path("stdlib"), *name.split("/"))
+    os.path.join(_STANDARD, *name.split("/"))
     for name in (
         "functools.py", "contextlib.py", "pkgutil.py", "pydoc.py", "timeit.py", "threading.py", "concurrent/futures/thread.py",
         "importlib/__init__.py", "importlib/util.py",
@@ -329,7 +329,7 @@ def _resolve(name: str) -> Any:
 
 
 def _set(owner: Any, name: str, value: Any, undo: list) -> None:
-    """Set a name of a module, class or dictionary until `undo` closes. Who has set it since keeps it."""
+    """Set a name of a module, class or dictionary until `undo` is carried out. Who has set it since keeps it."""
     space = owner if isinstance(owner, dict) else vars(owner)
     before = space.get(name, _NOTHING)
     put = functools.partial(owner.__setitem__, name) if owner is space else functools.partial(setattr, owner, name)

@@ -127,11 +127,12 @@ class _Strayed:
     """Keeps what NumPy found to overflow, to be invalid or divided by zero, whatever becomes of the warning."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.found: dict[str, None] = {}  # in order, each once
 
     def __call__(self, kind: str, flag: int) -> None:
-        self.found.append(f"{kind} encountered")
-        warnings.warn(self.found[-1], RuntimeWarning, stacklevel=2)  # who has made errors of warnings gets them
+        text = f"{kind} encountered"
+        self.found[text] = None
+        warnings.warn(text, RuntimeWarning, stacklevel=2)  # who has made errors of warnings gets them
 
 
 def _copied(call: Call) -> Call:

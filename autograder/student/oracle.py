@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autograder.errors import WireError
-from autograder.student.limits import MB, Limits
+from autograder.student.limits import MB, Limits, address_space
 from autograder.student.observe import plain
 from autograder.student.probes import Oracle
 from autograder.student.wire import encode
@@ -118,10 +118,8 @@ def _too_long(*_: object) -> None:
 def _little_memory() -> Iterator[None]:
     import resource
 
-    try:
-        with open("/proc/self/statm") as file:
-            used = int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
+    used = address_space()
+    if not used:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -48,11 +48,10 @@ class _Pickler(cloudpickle.Pickler):
     def persistent_id(self, obj: Any) -> Any:
         if not isinstance(obj, Oracle):
             return None
-        for index, known in enumerate(self.left_behind):
-            if known is obj:
-                return index, obj.__name__, obj.__signature__
-        self.left_behind.append(obj)
-        return len(self.left_behind) - 1, obj.__name__, obj.__signature__
+        index = next((i for i, known in enumerate(self.left_behind) if known is obj), len(self.left_behind))
+        if index == len(self.left_behind):
+            self.left_behind.append(obj)
+        return index, obj.__name__, obj.__signature__
 
     def reducer_override(self, obj: Any) -> Any:
         if is_bare_tensor(obj):

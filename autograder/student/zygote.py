@@ -10,7 +10,6 @@ socket of its own. Started by `autograder.student.process.Zygote` with one socke
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -27,7 +26,7 @@ from typing import Any
 from autograder.student import forks, landlock, namespaces, seccomp
 from autograder.student.cells import SETUP, code_of
 from autograder.student.forbidden import courses_own, holders, is_module, libraries
-from autograder.student.limits import Limits
+from autograder.student.limits import Limits, address_space
 from autograder.student.lock import (
     SOCKET,
     Bounds,
@@ -241,12 +240,6 @@ def kill_orphans(known: set[int]) -> None:
         for pid in strays:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-def address_space() -> int:
-    """Bytes of it that this process has; 0 where that is not told."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
 
 
 def prepare(imports: Sequence[str] = ()) -> list[str]:

@@ -2944,6 +2944,22 @@ NO = [
 ]
 
 
+def compares_with(alone):
+    """A check that compares with what `alone(f, X)` makes of the rows one by one."""
+
+    def check(f, X):
+        with torch.no_grad():
+            try:
+                return bool(((f(X) - alone(f, X)).abs() <= 1e-9).all())
+            except ValueError:
+                return False
+
+    return check
+
+
+of_any_shape = trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
+
+
 def as_rows(f, X, rows):
     with torch.no_grad():
         try:
@@ -3096,7 +3112,7 @@ class BatchIndependence:
             except ValueError:
                 return False
 
-    @trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
+    @of_any_shape
     def rows_are_vectors(f, X):
         with torch.no_grad():
             try:
@@ -3105,23 +3121,8 @@ class BatchIndependence:
             except ValueError:
                 return False
 
-    @trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
-    def reshapes_the_rows(f, X):
-        with torch.no_grad():
-            try:
-                alone = torch.cat([f(x.reshape(1, -1)) for x in X])
-                return bool(((f(X) - alone).abs() <= 1e-9).all())
-            except ValueError:
-                return False
-
-    @trap("A row may have any shape: keep the batch axis with X[i:i+1] and compare without reshape or squeeze.")
-    def squeezes_the_rows(f, X):
-        with torch.no_grad():
-            try:
-                alone = torch.stack([f(X[i : i + 1]).squeeze() for i in range(len(X))])
-                return bool(((f(X) - alone).abs() <= 1e-9).all())
-            except ValueError:
-                return False
+    reshapes_the_rows = of_any_shape(compares_with(lambda f, X: torch.cat([f(x.reshape(1, -1)) for x in X])))
+    squeezes_the_rows = of_any_shape(compares_with(lambda f, X: torch.stack([f(X[i : i + 1]).squeeze() for i in range(len(X))])))
 
     @trap("You switch to train mode first, so BatchNorm with frozen statistics looks guilty. Judge the function in the mode it is in.")
     def forces_train(f, X):
