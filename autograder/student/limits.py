@@ -4,6 +4,8 @@ import mmap
 from dataclasses import dataclass
 
 MB = 1 << 20
+#: Bytes of what the judge and the zygote tell each other.
+MAX_REQUEST = 1 << 16
 
 
 def address_space() -> int:

@@ -1,22 +1,25 @@
 """Arrange the zygote's memory so that forking it is cheap.
 
 A fork copies one entry of the page table per page, and takes it down again. With pages of 2 MB in the place of 4 kB that takes a
-fraction of the time.
+fraction of the time, as long as it writes to few of them. It copies a record for each mapping, too.
 """
 
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from autograder.student.libc import LIBC
 
 _HUGE = 1 << 21
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
-#: Python hands out objects of up to so many bytes from pools, a pool for each multiple of so many; and the head of a bytes object.
-_SMALL, _STEP, _HEAD = 512, 16, 33
+_PROTECTION = {"r-xp": 5, "rw-p": 3}
+#: Python hands out objects of up to so many bytes from pools, a pool for each multiple of so many; the C library has a list of free
+#: pieces for each multiple up to `_LISTED`.
+_SMALL, _LISTED, _STEP = 512, 1040, 16
 _LARGE, _MOST_GAPS = 1 << 20, 200_000
-_filling: list[object] = []
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 #: How far ahead the heap grows while much is imported; how much is mapped apart, and given back, later; what Python cuts arenas into.
 _AHEAD, _MAPPED, _BACK, _POOL = 320 << 20, 4 << 20, 16 << 20, 1 << 14
@@ -29,6 +32,8 @@ class _Arenas(ctypes.Structure):
 
 
 _pythons_own = _Arenas()
+for _change in (LIBC.madvise, LIBC.mprotect):
+    _change.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def gather() -> None:
@@ -37,9 +42,11 @@ def gather() -> None:
     Python maps 1 MB at a time, wherever there is room between libraries: too little for a huge page. The C library's heap has them from
     the start (`Zygote` asks for it) if it grows by a large step. An arena is given back to nobody meanwhile: `labs` does nothing.
     """
-    if not _is_glibc():
+    if not (sys.platform == "linux" and hasattr(LIBC, "gnu_get_libc_version")):
         return
-    LIBC.malloc.argtypes, LIBC.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    for function in (LIBC.malloc, LIBC.sbrk, ctypes.pythonapi.PyObject_Malloc):
+        function.argtypes, function.restype = [ctypes.c_size_t], ctypes.c_void_p
+    LIBC.free.argtypes, LIBC.free.restype = [ctypes.c_void_p], None
     LIBC.mallopt(_M_TOP_PAD, _AHEAD)
     LIBC.mallopt(_M_TRIM_THRESHOLD, _AHEAD)
     LIBC.mallopt(_M_MMAP_THRESHOLD, _MAPPED)
@@ -48,61 +55,90 @@ def gather() -> None:
     ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(_Arenas(_POOL, alloc, free)))  # aligned_alloc(_POOL, size)
 
 
+def fill() -> None:
+    """Use up the gaps between what was imported, so that what comes next lies together. What is taken is given back to nobody.
+
+    Otherwise each object lies where there happens to be a gap of its size, and each page that is written to must be copied.
+    """
+    if not _pythons_own.alloc:
+        return
+    gc.collect()
+    end, top = LIBC.malloc(_MAPPED - _POOL), LIBC.sbrk(0)  # more than any gap: so much lies at the end
+    LIBC.free(end)
+    if not end < top - _BACK:  # no room behind it
+        return
+    for size in (*(int(_LARGE / 1.2**k) for k in range(38)), *range(_LISTED, 0, -_STEP)):
+        for _ in range(_MOST_GAPS):
+            if (gap := LIBC.malloc(size)) >= end:
+                LIBC.free(gap)
+                break
+    for size in range(_SMALL, 0, -_STEP):
+        while not end <= ctypes.pythonapi.PyObject_Malloc(size) < top:
+            pass
+
+
 def arrange() -> None:
     """Put in order what forks will share. The garbage collector looks at none of it from here on."""
     gc.collect()
-    _fill_holes()
+    fill()
     gc.freeze()
     if _pythons_own.alloc:
         ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(_pythons_own))
         LIBC.mallopt(_M_TOP_PAD, 0)
         LIBC.mallopt(_M_TRIM_THRESHOLD, _BACK)
         LIBC.malloc_trim(0)
-    _compact()
+    if sys.platform == "linux":
+        _join()
+        _compact()
 
 
-def _is_glibc() -> bool:
-    return sys.platform == "linux" and hasattr(LIBC, "gnu_get_libc_version")
+class _Mapping(NamedTuple):
+    """A line of /proc/self/maps: addresses, `r-xp` and the like, where in its file it begins, and the file."""
+
+    start: int
+    end: int
+    rights: str
+    offset: int
+    file: str
+
+    def beside(self, later: "_Mapping") -> bool:
+        """Whether one mapping could hold both."""
+        return (self.file, self.end, self.offset + self.end - self.start) == (later.file, later.start, later.offset)
 
 
-def _fill_holes() -> None:
-    """Use up the gaps between what was imported, so that the objects of a fork lie together.
+def _mappings() -> Iterator[_Mapping]:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, offset, _, _, *file = line.split(None, 5)
+        yield _Mapping(*(int(edge, 16) for edge in span.split("-")), rights, int(offset, 16), file[0] if file else "")
 
-    Otherwise each lies where there happens to be a gap of its size, and each page that is written to must be copied.
+
+def _join() -> None:
+    """Give the read-only parts of a library the rights of the part beside them: the kernel makes one mapping of two that are alike.
+
+    A library has five, and a process like this 500 in all. Who wants to do harm has more rights than that already.
     """
-    used = {id(o) >> 20 for o in gc.get_objects()}
-    _filling.append(used)  # it would leave two gaps
-    for size in range(_SMALL, _HEAD, -_STEP):
-        filling = bytes(size - _HEAD)
-        while id(filling) >> 20 in used:
-            _filling.append(filling)
-            filling = bytes(size - _HEAD)
-    if _pythons_own.alloc:
-        end = id(bytes(_LARGE))
-        for size in (int(_LARGE / 1.2**k) for k in range(40)):  # down to what counts as small
-            for _ in range(_MOST_GAPS):
-                if id(filling := bytes(size)) > end:
-                    break
-                _filling.append(filling)
-        for size in range(_SMALL + _STEP, 0, -_STEP):  # which the C library alone hands out
-            while LIBC.malloc(size) < end:
-                pass
+    before: _Mapping | None = None
+    for part in _mappings():
+        if before and part.file.startswith("/") and before.beside(part):
+            part = _joined(before, part)
+        before = part
+
+
+def _joined(first: _Mapping, second: _Mapping) -> _Mapping:
+    for part, other in ((first, second), (second, first)):
+        protection = _PROTECTION.get(other.rights)
+        if part.rights == "r--p" and protection and LIBC.mprotect(part.start, part.end - part.start, protection) == 0:
+            return second._replace(rights=other.rights)
+    return second
 
 
 def _compact() -> None:
     """Gather what is left in huge pages, where the machine has them."""
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
-        return
-    madvise = LIBC.madvise
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for line in maps.read_text().splitlines():
-        span, rights, *rest = line.split()
-        if rights != "rw-p" or (len(rest) > 3 and rest[3] != "[heap]"):
+    for part in _mappings():
+        if part.rights not in ("rw-p", "rwxp") or part.file not in ("", "[heap]"):
             continue
-        start, end = (int(edge, 16) for edge in span.split("-"))
-        start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        start, end = -(-part.start // _HUGE) * _HUGE, part.end // _HUGE * _HUGE
         if start < end:
-            madvise(start, end - start, _MADV_HUGEPAGE)
+            LIBC.madvise(start, end - start, _MADV_HUGEPAGE)
         for page in range(start, end, _HUGE):
-            madvise(page, _HUGE, _MADV_COLLAPSE)
+            LIBC.madvise(page, _HUGE, _MADV_COLLAPSE)

@@ -22,7 +22,7 @@ import numpy as np
 
 from autograder.errors import SandboxError, WireError
 from autograder.student.channel import Channel, Ended, TimeUp
-from autograder.student.limits import DEFAULTS, Limits
+from autograder.student.limits import DEFAULTS, MAX_REQUEST, Limits
 from autograder.student.machine import require_full
 from autograder.student.observe import Call, Observation
 from autograder.student.oracle import Budget, consult, without_tensors
@@ -41,13 +41,13 @@ _START = """
 from autograder.student import forks, memory
 forks.hold(), memory.gather()
 import sys
-from autograder.student.zygote import main
+from autograder.student.start import main
 main(sys.argv[1:])
 """
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 #: Huge pages make a fork three times cheaper (see memory.py). The hash seed: the same scores on every run.
-_TUNING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+_TUNING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONHASHSEED": "0"}
 
 
 class Zygote:
@@ -115,7 +115,7 @@ class Zygote:
 
     def _receive(self) -> dict[str, Any]:
         try:
-            data = self._control.recv(1 << 16)
+            data = self._control.recv(MAX_REQUEST)
         except OSError as error:
             data, reason = b"", str(error)
         else:

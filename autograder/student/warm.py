@@ -1,10 +1,11 @@
 """Import what submissions use, and touch the parts that load lazily, so that a fork finds them ready."""
 
 import importlib
+import io
 import pkgutil
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,14 @@ import numpy as np
 #: Imported where they are installed. Not SciPy and scikit-learn: mapping their 140 libraries doubles the cost of every fork, and few
 #: exercises need them.
 MODULES = (
-    "IPython.display", "asyncio", "collections", "dataclasses", "functools", "heapq", "itertools", "json", "math", "pickle", "pprint",
+    "IPython.display", "IPython.core.display_functions", "IPython.core.inputtransformer2", "asyncio", "collections", "dataclasses",
+    "functools", "heapq", "itertools", "json", "math", "pickle", "pprint",
     "re", "string", "tempfile", "textwrap", "timeit", "typing", "unittest.mock", "cloudpickle", "copy", "abc", "enum", "contextlib",
     "csv", "bisect", "statistics", "numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.testing",
     "numpy.lib.stride_tricks", "matplotlib.pyplot", "matplotlib.animation", "torch.nn.functional", "torch.optim.lr_scheduler",
     "torch.optim.swa_utils", "torch.testing", "torch.utils.data", "torch.utils.checkpoint", "torch.autograd.gradcheck",
     "torch.autograd.functional", "torch.func", "torch.nn.utils.parametrize", "torch.nn.utils.rnn", "torch.distributions",
     "torch.nn.attention", "torch.fft", "torch.special", "torch.linalg", "torch.overrides", "torch.utils._python_dispatch",
-    "autograder.student.network", "autograder.student.probes", "autograder.student.serve",
 )  # fmt: skip
 
 
@@ -39,12 +40,26 @@ def libraries_for(folders: Iterable[Path]) -> list[str]:
 
 
 def warm(imports: Sequence[str] = ()) -> list[str]:
-    """Import and touch everything, `imports` besides; gives back what could not be."""
+    """Import and touch libraries, `imports` besides; gives back what could not be."""
+    import matplotlib
+    import torch
+
+    matplotlib.use("Agg")
+    torch.set_num_threads(1)
     missing = [name for name in (*MODULES, *imports) if not _imports(name)]
-    missing += _utils()
+    return missing + _touched(_layers, _checks, _figures, *([_optimizers, _elsewhere] if ON_FIRST_USE in imports else []))
+
+
+def warm_own() -> list[str]:
+    """The same for the course's own code. To be called after `warm`, so that what each fork touches lies together."""
+    return _utils() + _touched(_training, _cells)
+
+
+def _touched(*parts: Callable[[], None]) -> list[str]:
+    missing = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for part in (_layers, _training, _checks, _figures, _cells, *([_optimizers, _elsewhere] if ON_FIRST_USE in imports else [])):
+        for part in parts:
             try:
                 part()
             except Exception as error:  # an old torch may lack a part; a submission that needs it will say so
@@ -136,19 +151,14 @@ def _checks() -> None:
 
 
 def _figures() -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-
-    from autograder.student.display import bundle
 
     figure, axes = plt.subplots(1, 2)
     axes[0].plot([0, 1], [0, 1], label="a")
     axes[0].set(xlabel="$x^2$", title="t")
     axes[0].legend()
     axes[1].imshow(np.zeros((2, 2)))
-    bundle(figure)
+    figure.savefig(io.BytesIO(), format="png", bbox_inches="tight")
     plt.close("all")
 
 

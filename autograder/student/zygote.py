@@ -1,13 +1,12 @@
-"""The zygote: a fresh process that imports what submissions use, and forks one locked child per submission.
+"""The zygote: a fresh process that has imported what submissions use (see `start`), and forks one locked child per submission.
 
 It never imports an answers file, sees no submission's text, and runs no learner's code: sources and questions go to each fork over a
-socket of its own. Started by `autograder.student.process.Zygote` with one socket, over which it serves:
+socket of its own. Over the socket that it was started with it serves:
 
     {"fork": limits, "setup": text, "forbid": names} and a socket   → {"pid": …}
     {"end": pid}                    → {"status": wait status, "cpu": seconds, "rss": kilobytes, "overfull": …}
 """
 
-import gc
 import json
 import os
 import select
@@ -16,17 +15,19 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import IPython
+
 from autograder.student import forks, landlock, namespaces, seccomp
 from autograder.student.cells import SETUP, code_of
+from autograder.student.channel import Channel
+from autograder.student.display import display
 from autograder.student.forbidden import courses_own, holders, is_module, libraries
-from autograder.student.limits import Limits, address_space
+from autograder.student.limits import MAX_REQUEST, Limits, address_space
 from autograder.student.lock import (
     SOCKET,
     Bounds,
@@ -41,23 +42,13 @@ from autograder.student.lock import (
 )
 from autograder.student.memory import arrange
 from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
+from autograder.student.rehearse import rehearse
+from autograder.student.serve import Server, seed
+from autograder.student.warm import warm_own
 
-MAX_REQUEST = 1 << 16
 WATCH_SECONDS = 0.1
 #: Users that nobody is: beyond those that systemd, containers and directories hand out.
 FIRST_UID, USERS = 2_000_000_000, 100_000
-
-
-def main(argv: list[str]) -> None:
-    """Entry point: the number of the control socket, over which options come first."""
-    control = socket.socket(fileno=int(argv[0]))
-    try:
-        zygote = _Zygote(control, json.loads(control.recv(MAX_REQUEST)))
-    except BaseException:  # whoever started this process shows it
-        control.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
-        raise
-    zygote.run()
-    os._exit(0)  # Python would take a quarter of a second to clear up
 
 
 @dataclass
@@ -70,11 +61,18 @@ class Child:
     overfull: bool = False
 
 
-class _Zygote:
-    """Serves forks until the judge hangs up."""
+class Service:
+    """Serves forks until the judge hangs up.
 
-    def __init__(self, control: socket.socket, options: dict[str, Any]) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's business
+    Parameters
+    ----------
+    control : the socket to the judge
+    options : what the judge asks for, as `process.Zygote` writes it
+    missing : what could not be imported, to be told
+    inside : whether this process has namespaces of its own
+    """
+
+    def __init__(self, control: socket.socket, options: dict[str, Any], missing: list[str], *, inside: bool) -> None:
         self.control, self.home, self.full = control, options["home"], options["sandbox"] == "full"
         self.children: dict[int, Child] = {}
         self.cores = sorted(os.sched_getaffinity(0)) if self.full else []
@@ -82,11 +80,10 @@ class _Zygote:
         self.tasks: dict[tuple, tuple[Limits, Bounds]] = {}
         self.rules: tuple[bytes, ...] = ()
         self.count = 0
-        self.inside = self.full and options["namespaces"] and namespaces.enter(control.fileno(), self.home)
-        self.own = self.other_user = False
+        self.inside, self.own, self.other_user = inside, False, False
         if not self.full:
             adopt_orphans()
-        missing = prepare(options["imports"])
+        missing = missing + prepare()
         forget_environment()
         arrange()  # before the lock takes /proc away
         self.size = address_space()
@@ -242,26 +239,9 @@ def kill_orphans(known: set[int]) -> None:
             os.waitpid(pid, 0)
 
 
-def prepare(imports: Sequence[str] = ()) -> list[str]:
-    """Import and warm what the forks share."""
-    gc.disable()  # what is imported is no garbage
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import torch
-
-    torch.set_num_threads(1)
-    from autograder.student.rehearse import rehearse
-    from autograder.student.serve import seed
-    from autograder.student.warm import warm
-
-    missing = warm(imports)
-    import IPython
-    import IPython.core.display_functions
-    import IPython.display
-
-    from autograder.student.display import display
-
+def prepare() -> list[str]:
+    """Import and warm what of ours the forks share; gives back what could not be."""
+    missing = warm_own()
     for module in (IPython.display, IPython.core.display_functions, IPython):
         module.display = display  # without a kernel, IPython's own prints
     if seccomp.supported():
@@ -269,16 +249,13 @@ def prepare(imports: Sequence[str] = ()) -> list[str]:
     forks.run_held()
     rehearse()
     seed(0)
-    gc.enable()
+    sys.dont_write_bytecode = True
     libraries(len(sys.modules)), courses_own(len(sys.modules))
     return missing
 
 
 def become_student(descriptor: int, home: str, limits: Limits, bounds: Bounds, rules: tuple[bytes, ...] | None, uid: int | None) -> None:
     """Lock this process in, unless there are no `rules` for the files that are left to it; then serve the judge."""
-    from autograder.student.channel import Channel
-    from autograder.student.serve import Server
-
     os.setsid()
     move_into(home)
     if rules is None:
