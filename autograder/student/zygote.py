@@ -26,7 +26,6 @@ from autograder.student import forks, landlock, namespaces, seccomp
 from autograder.student.cells import SETUP, code_of
 from autograder.student.channel import Channel
 from autograder.student.display import display
-from autograder.student.forbidden import courses_own, holders, is_module, libraries
 from autograder.student.limits import MAX_REQUEST, Limits, address_space
 from autograder.student.lock import (
     SOCKET,
@@ -44,6 +43,7 @@ from autograder.student.memory import arrange
 from autograder.student.places import DEVICES, open_to_all, readable, refuse_overlap
 from autograder.student.rehearse import rehearse
 from autograder.student.serve import Server, seed
+from autograder.student.substitutes import substitutes, torch_mode
 from autograder.student.warm import warm_own
 
 WATCH_SECONDS = 0.1
@@ -151,9 +151,7 @@ class Service:
         if key not in self.tasks:
             with suppress(Exception):  # the fork will say what is wrong with it
                 code_of(request["setup"], SETUP)
-            for name in request["forbid"]:
-                if not is_module(name):
-                    holders(name, len(sys.modules))
+            substitutes(tuple(request["forbid"]), len(sys.modules))
             limits = Limits(**request["fork"])
             own_uid = self.other_user or (self.inside and os.geteuid() != 0)
             self.tasks[key] = limits, rlimits(limits, self.size, own_uid=own_uid)
@@ -250,7 +248,7 @@ def prepare() -> list[str]:
     rehearse()
     seed(0)
     sys.dont_write_bytecode = True
-    libraries(len(sys.modules)), courses_own(len(sys.modules))
+    torch_mode()
     return missing
 
 

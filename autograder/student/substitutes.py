@@ -1,0 +1,215 @@
+"""What is put in the place of the functions and modules that a task rules out: itself, unless learner's code reaches it.
+
+It is made once for all forks of a task, before they are forked: 40 functions in all their homes would cost a fork as much as all else.
+"""
+
+import functools
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from autograder.student.forbidden import Forbidden
+
+#: Where one function has several homes. A forbidden name is forbidden in all of them.
+HOMES = (
+    "numpy", "numpy.linalg", "numpy.fft", "numpy.ma", "scipy.special", "scipy.linalg", "math", "cmath",
+    "torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
+)  # fmt: skip
+#: What NumPy's own functions call too, `np.isclose` and `str(array)` among them. Here only learner's own calls are meant.
+INSIDE_NUMPY = ("numpy.errstate", "numpy.seterr")
+_UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
+
+
+@functools.cache
+def substitutes(names: tuple[str, ...], loaded: int) -> "Substitutes":
+    """Those for some dotted names while `loaded` modules are loaded. First asked while none of them are in place."""
+    return Substitutes(names, loaded)
+
+
+class Substitutes:
+    """What takes the place of what.
+
+    Parameters
+    ----------
+    names : "torch" rules out a module, "torch.softmax" a function
+    loaded : how many modules are loaded
+
+    Attributes
+    ----------
+    modules, functions : the names, told apart
+    last : last part of a function's name → its whole name
+    rules : those of the process in which the substitutes are in place
+    held : module or class, name in it, substitute
+    methods : name of a method of arrays → substitute, such as `x.sum()` for `np.sum`
+    of : id of a function → the function and its substitute, for the names that learner's code has for it
+    own : modules of the course itself, of which no library makes use → what its package shows in its place
+    """
+
+    def __init__(self, names: tuple[str, ...], loaded: int) -> None:
+        self.modules = [name for name in names if is_module(name)]
+        self.functions = [name for name in names if name not in self.modules]
+        self.last = {name.rpartition(".")[2]: name for name in self.functions}
+        self.rules: Forbidden | None = None
+        self.held: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.methods: dict[str, Callable] = {}
+        self.of: dict[int, tuple[Any, Wrapped]] = {}
+        for name in self.functions:
+            self._replace(name, loaded)
+        self.own = {name: Hidden(name, self) for name in courses_own(loaded) if self.module_in(name)}
+
+    def module_in(self, *names: str) -> str | None:
+        """The forbidden module that one of `names` is or lies in."""
+        return next((m for m in self.modules for name in names if name == m or name.startswith(f"{m}.")), None)
+
+    def refused(self, through: tuple[str, ...]) -> bool:
+        """Whether the rules are in force, and learner's code is what calls the substitute that asks."""
+        return self.rules is not None and self.rules.active and self.rules.reached(through=through)
+
+    def refuse(self, name: str) -> None:
+        """Raise that `name` is ruled out."""
+        self.rules.refuse(name)
+
+    def _replace(self, name: str, loaded: int) -> None:
+        """One function in all its homes."""
+        original, last = _resolve(name), name.rpartition(".")[2]
+        if isinstance(original, type):
+            return self._hold(original, "__init__", _construction(name, original, self))
+        originals, owners = holders(name, loaded)
+        passed = _passed(name)
+        for owner, held in owners:  # private modules are where libraries call each other
+            self._hold(owner, last, Wrapped(held, name, self, passed if owner.__name__ in HOMES else ()))
+        for function in originals:
+            self.of.setdefault(id(function), (function, Wrapped(function, name, self, passed)))
+        method = vars(np.ndarray).get(last)
+        if callable(method):  # those of tensors are seen by `torch_mode`
+            self.methods[last] = _method(name, method, self)
+
+    def _hold(self, owner: Any, name: str, substitute: Any) -> None:
+        self.held[id(owner), name] = owner, name, substitute
+
+
+class Wrapped:
+    """A forbidden function: itself, unless learner's code reaches it while a probe runs."""
+
+    def __init__(self, original: Any, name: str, found: Substitutes, through: tuple[str, ...]) -> None:
+        self.__dict__.update(_original=original, _name=name, _found=found, _through=through)
+        functools.update_wrapper(self, original, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._found.refused(self._through):
+            self._found.refuse(self._name)
+        return self._original(*args, **kwargs)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute in _UFUNC_METHODS and self._found.refused(("numpy", "torch")):
+            self._found.refuse(self._name)
+        return getattr(self._original, attribute)
+
+
+class Hidden:
+    """Stands where a forbidden module stood."""
+
+    def __init__(self, module: str, found: Substitutes) -> None:
+        self.__dict__.update(_module=module, _found=found)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        self._found.refuse(self._module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._found.refuse(self._module)
+
+
+def _construction(name: str, kind: type, found: Substitutes) -> Callable:
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def __init__(this: Any, *args: Any, **kwargs: Any) -> None:
+        if found.refused(_passed(name)):
+            found.refuse(name)
+        original(this, *args, **kwargs)
+
+    return __init__
+
+
+def _method(name: str, original: Callable, found: Substitutes) -> Callable:
+    def method(this: Any, *args: Any, **kwargs: Any) -> Any:
+        if found.refused(()):
+            found.refuse(name)
+        return original(this, *args, **kwargs)
+
+    return method
+
+
+@functools.cache
+def torch_mode() -> type:
+    """A kind of context in which every function of torch, from whatever name it was called, is checked. Made with its rules."""
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __init__(self, found: Substitutes) -> None:
+            super().__init__()
+            self.found = found
+
+        def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+            name = getattr(func, "__name__", "").partition(".")[0].strip("_")
+            forbidden = self.found.last.get(name) or ("torch" if "torch" in self.found.modules else None)
+            if forbidden and self.found.refused(("numpy", "torch")):
+                self.found.refuse(forbidden)
+            return func(*args, **(kwargs or {}))
+
+    return Mode
+
+
+@functools.cache
+def holders(name: str, loaded: int) -> tuple[list[Any], list[tuple[types.ModuleType, Any]]]:
+    """A function under all its identities, and the modules, of `loaded` ones, that hold one."""
+    last = name.rpartition(".")[2]
+    homes = {home: vars(sys.modules[home]).get(last) for home in (*HOMES, name.rpartition(".")[0]) if home in sys.modules}
+    originals = [f for f in (_resolve(name), *homes.values()) if callable(f) and not isinstance(f, Wrapped)]
+    held = [(owner, vars(owner).get(last)) for owner in libraries(loaded)]
+    return originals, [(o, h) for o, h in held if h is not None and any(h is f for f in originals)]
+
+
+@functools.lru_cache(1)
+def libraries(loaded: int) -> list[types.ModuleType]:
+    """The modules, of `loaded` ones, in which a forbidden function can be found."""
+    names = ("numpy", "scipy", "math", "cmath", "torch")
+    return [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in names and isinstance(m, types.ModuleType)]
+
+
+@functools.lru_cache(1)
+def courses_own(loaded: int) -> list[str]:
+    """The modules, of `loaded` ones, that are the course's own. To look through all names costs a fork more than all else."""
+    return [name for name in sys.modules if name.startswith("utils.")]
+
+
+@functools.cache
+def is_module(name: str) -> bool:
+    """Whether a forbidden name is that of a module, such as "torch" or "torch.nn.init"."""
+    if "." not in name or isinstance(sys.modules.get(name), types.ModuleType):
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _passed(name: str) -> tuple[str, ...]:
+    """The libraries through whose functions a call of `name` still counts as learner's own."""
+    return () if name in INSIDE_NUMPY else ("numpy", "torch")
+
+
+def _resolve(name: str) -> Any:
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        owner = sys.modules.get(".".join(parts[:cut]))
+        if owner is not None:
+            return functools.reduce(lambda found, part: getattr(found, part, None), parts[cut:], owner)
+    return None
