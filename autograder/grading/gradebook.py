@@ -40,6 +40,7 @@ class Writer:
         from nbgrader.preprocessors import AssignLatePenalties
 
         self.gradebook, self.db = gradebook, gradebook.db
+        self.db().expire_on_commit = False  # assignments and cells stay as they are while there is one writer
         self._names: dict[str, dict[str, str]] = {}
         self._late = AssignLatePenalties(config=settings.config, log=quiet_nbgrader())
         self._late.init_plugin()
@@ -71,9 +72,9 @@ class Writer:
             self._grade(notebook, graded)
             self.db.flush()
             self.db.expire(notebook)
-            penalty = self._penalty(submission, notebook, student)
-            self.db.commit()
-            return _record(submission, notebook, penalty)
+            record = _record(submission, notebook, self._penalty(submission, notebook, student))
+            self.db.commit()  # afterwards everything would have to be read again
+            return record
         except BaseException:
             self.db.rollback()
             raise
