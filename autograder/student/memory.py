@@ -7,7 +7,7 @@ fraction of the time, as long as it writes to few of them. It copies a record fo
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ _PROTECTION = {"r-xp": 5, "rw-p": 3}
 #: Python hands out objects of up to so many bytes from pools, a pool for each multiple of so many; the C library has a list of free
 #: pieces for each multiple up to `_LISTED`.
 _SMALL, _LISTED, _STEP = 512, 1040, 16
-_LARGE, _MOST_GAPS = 1 << 20, 200_000
+_LARGE, _MOST_GAPS = 1 << 20, 50_000
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 #: How far ahead the heap grows while much is imported; how much is mapped apart, and given back, later; what Python cuts arenas into.
 _AHEAD, _MAPPED, _BACK, _POOL = 320 << 20, 4 << 20, 16 << 20, 1 << 14
@@ -60,26 +60,28 @@ def fill() -> None:
 
     Otherwise each object lies where there happens to be a gap of its size, and each page that is written to must be copied.
     """
+    gc.collect()
     if not _pythons_own.alloc:
         return
-    gc.collect()
     end, top = LIBC.malloc(_MAPPED - _POOL), LIBC.sbrk(0)  # more than any gap: so much lies at the end
     LIBC.free(end)
     if not end < top - _BACK:  # no room behind it
         return
     for size in (*(int(_LARGE / 1.2**k) for k in range(38)), *range(_LISTED, 0, -_STEP)):
-        for _ in range(_MOST_GAPS):
-            if (gap := LIBC.malloc(size)) >= end:
-                LIBC.free(gap)
-                break
+        LIBC.free(_first_behind(end, top, LIBC.malloc, size))
     for size in range(_SMALL, 0, -_STEP):
-        while not end <= ctypes.pythonapi.PyObject_Malloc(size) < top:
-            pass
+        if not _first_behind(end, top, ctypes.pythonapi.PyObject_Malloc, size):
+            break  # this Python does not take its memory from there
+
+
+def _first_behind(end: int, top: int, allocate: Callable[[int], int | None], size: int) -> int | None:
+    """Allocate until it is behind the `end` of what is there, and give that address; None if it never is."""
+    addresses = (allocate(size) for _ in range(_MOST_GAPS))
+    return next((address for address in addresses if address and end <= address < top), None)
 
 
 def arrange() -> None:
     """Put in order what forks will share. The garbage collector looks at none of it from here on."""
-    gc.collect()
     fill()
     gc.freeze()
     if _pythons_own.alloc:
