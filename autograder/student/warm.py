@@ -24,10 +24,10 @@ MODULES = (
 )  # fmt: skip
 
 
-#: What torch imports when an optimizer, the meta device and the like are first used: 300 modules, which take a second and make every
-#: fork dearer.
+#: What torch imports when an optimizer, the meta device, `gradcheck` and the like are first used: 300 modules and SymPy, which take a
+#: second and make every fork dearer.
 ON_FIRST_USE = "torch._dynamo"
-_USES = re.compile(r"\b(optim|checkpoint|assert_close|torch\.func)\b|['\"]meta['\"]")
+_USES = re.compile(r"\b(optim|checkpoint|assert_close|gradcheck|torch\.func)\b|['\"]meta['\"]")
 
 
 def libraries_for(folders: Iterable[Path]) -> list[str]:
@@ -134,6 +134,7 @@ def _elsewhere() -> None:
     import torch
 
     torch.testing.assert_close(torch.zeros(2), torch.zeros(2))
+    torch.autograd.gradcheck(torch.tanh, (torch.ones(2, dtype=torch.float64, requires_grad=True),))
     torch.zeros(2, device="meta").mean(0)
     torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(2))
 
@@ -142,7 +143,6 @@ def _checks() -> None:
     import torch
 
     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    torch.autograd.gradcheck(torch.tanh, (x,))
     torch.autograd.grad(torch.autograd.grad((x**3).sum(), x, create_graph=True)[0].sum(), x)
     repr(x), str(torch.nn.Linear(1, 1)), torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
