@@ -44,11 +44,17 @@ def limited(text: str, most: int = MAX_TEXT) -> str:
 
 def clean_html(text: str) -> str:
     """HTML of a submission with nothing but structure left, in which no formula is typeset; "" if it is too much."""
-    text = limited(text, 5 * MAX_TEXT)
+    text = _ANSI.sub("", limited(text, 5 * MAX_TEXT))
     if len(_FORMATTING.findall(text)) * text.count("<") > _MAX_PAIRS:
         return ""
-    cleaned = nh3.clean(text, tags=_TAGS, attributes=_ATTRIBUTES, link_rel=None, strip_comments=True)
-    return f"{NO_FORMULAS}{visible(cleaned)}</div>" if cleaned else ""
+    cleaned = nh3.clean(text, tags=_TAGS, attributes=_ATTRIBUTES, attribute_filter=_span, link_rel=None, strip_comments=True)
+    # one character for another: to take some away could take the quote with it that closes an attribute
+    return f"{NO_FORMULAS}{plaintext.visible(cleaned)}</div>" if cleaned else ""
+
+
+def _span(tag: str, attribute: str, value: str) -> str | None:
+    """How many columns or rows a cell takes, if it is a moderate number: a browser lays out all of them."""
+    return value if re.fullmatch(r"[0-9]{1,2}", value) else None
 
 
 def is_png(text: str) -> bool:
