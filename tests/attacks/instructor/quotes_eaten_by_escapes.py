@@ -1,4 +1,4 @@
-"""Displays a table whose attributes hold, as an entity, the begin of a terminal's escape sequence: taken out afterwards, it takes the quote along."""
+"""Displays a table whose attributes hold a terminal's escape sequence as an entity: taken out afterwards, it takes a quote along."""
 
 SOLUTIONS = {
     "activations.zigzag": '''
