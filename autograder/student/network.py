@@ -17,6 +17,7 @@ SEED = 0
 _PLAIN = (type(None), bool, int, float, str)
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS_OF_WEIGHTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class _Problem(Exception):
@@ -154,12 +155,15 @@ def _described(net: Any, x: torch.Tensor, training: bool) -> dict[str, Any]:
     graph = _followed(tracer, net, x)
     layers = {n.target: net.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"}
     _refuse_shared_weights(layers)
-    return {
+    _refuse_fixed_weights(net, layers)
+    told = {
         "steps": [_step(n, tracer) for n in graph.nodes],
         "layers": {target: _layer(layer) for target, layer in layers.items()},
         "values": {n.target: _copied(operator.attrgetter(n.target)(net)) for n in graph.nodes if n.op == "get_attr"},
-        "output": _called(net, x),
     }
+    output = _called(net, x)
+    _refuse_cut_gradients(graph, layers, output)
+    return told | {"output": output.detach() if isinstance(output, torch.Tensor) else type(output).__name__}
 
 
 def _followed(tracer: _Tracer, net: nn.Module, x: torch.Tensor) -> fx.Graph:
@@ -173,16 +177,15 @@ def _followed(tracer: _Tracer, net: nn.Module, x: torch.Tensor) -> fx.Graph:
         raise
 
 
-def _called(net: nn.Module, x: torch.Tensor) -> torch.Tensor | str:
+def _called(net: nn.Module, x: torch.Tensor) -> Any:
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(SEED)
-            output = net(x.clone())
+            return net(x.clone())
     except Exception as error:
         raise _Problem(
             f"Called on an input of shape {tuple(x.shape)}, the network fails: {type(error).__name__}: {str(error)[:300]}"
         ) from None
-    return output if isinstance(output, torch.Tensor) else type(output).__name__
 
 
 def _refuse_detours(net: nn.Module) -> None:
@@ -196,12 +199,60 @@ def _refuse_detours(net: nn.Module) -> None:
 
 
 def _refuse_shared_weights(layers: Mapping[str, nn.Module]) -> None:
-    owners: dict[int, str] = {}
+    owners: list[tuple[int, int, str]] = []
     for target, layer in layers.items():
-        for parameter in layer.parameters():
-            owner = owners.setdefault(parameter.data_ptr(), target)
-            if owner != target and parameter.numel():
+        for parameter in filter(torch.Tensor.numel, layer.parameters()):
+            first, last = _room(parameter)
+            owner = next((o for begin, end, o in owners if o != target and begin < last and first < end), None)
+            if owner:
                 raise _Problem(f"The layers {owner} and {target} share one parameter. Give each layer weights of its own.")
+            owners.append((first, last, target))
+
+
+def _room(tensor: torch.Tensor) -> tuple[int, int]:
+    """Where in memory its numbers lie, from the first to the last."""
+    numbers = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride()))
+    return tensor.data_ptr(), tensor.data_ptr() + numbers * tensor.element_size()
+
+
+def _refuse_fixed_weights(net: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """Refuse weights that an optimizer could not change."""
+    found = {id(p) for p in net.parameters()}
+    for target, layer in layers.items():
+        for name in _weights(layer):
+            weight, what = getattr(layer, name), f"The {name} of {target}"
+            if not isinstance(weight, nn.Parameter) or id(weight) not in found:
+                raise _Problem(f"{what} is not among the network's parameters(): no optimizer changes it.")
+            if not weight.requires_grad:
+                raise _Problem(f"{what} is frozen: it has requires_grad=False.")
+            if any(getattr(weight, hooks, None) for hooks in _HOOKS_OF_WEIGHTS):
+                raise _Problem(f"{what} has a hook. Leave hooks out: the layers say what is computed.")
+
+
+def _weights(layer: nn.Module) -> list[str]:
+    """The names of a linear layer's weights."""
+    return [name for name in ("weight", "bias") if getattr(layer, name, None) is not None] if isinstance(layer, nn.Linear) else []
+
+
+def _refuse_cut_gradients(graph: fx.Graph, layers: Mapping[str, nn.Module], output: Any) -> None:
+    """Refuse a network in which a linear layer that the output depends on gets no gradient."""
+    used = [(target, layers[target].weight) for target in _needed(graph) if isinstance(layers.get(target), nn.Linear)]
+    if not used or not isinstance(output, torch.Tensor) or not output.is_floating_point():
+        return
+    weights = [weight for _, weight in used]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(output.sum(), weights, allow_unused=True) if output.requires_grad else [None] * len(weights)
+    for (target, _), gradient in zip(used, gradients):
+        if gradient is None:
+            raise _Problem(f"No gradient reaches the weight of {target}: is there a no_grad or a detach() on the way?")
+
+
+def _needed(graph: fx.Graph) -> list[str]:
+    """The layers that the output depends on, each once."""
+    nodes = [n for n in graph.nodes if n.op == "output"]
+    for node in nodes:  # it grows meanwhile
+        nodes += [n for n in node.all_input_nodes if n not in nodes]
+    return list(dict.fromkeys(n.target for n in nodes if n.op == "call_module"))
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:

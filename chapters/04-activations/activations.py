@@ -842,7 +842,7 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 #   layer between 0.001 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
 # - With `depth = 3` and `width = 128`, Adam (rate 0.003) memorizes 32 random examples of 5 classes to a loss below 0.1 within 100 steps.
 # - Your network is taken apart and measured elsewhere. Build it from layers of `torch.nn`, as `nn.Sequential` or as a class of your own, with activation functions of torch, no branches on values (on sizes they are fine), no hooks and no `__call__` of your own:
-#   called, it gives what its layers give. What cannot be followed: writing into a tensor (`z[z < 0] = 0`), slices, parametrizations (`weight_norm`), `autograd.Function`, `detach`.
+#   called, it gives what its layers give. The weights of its linear layers are in `parameters()`, none is frozen, and a gradient reaches each: no `no_grad`. What cannot be followed: writing into a tensor (`z[z < 0] = 0`), slices, parametrizations (`weight_norm`), `autograd.Function`, `detach`.
 #
 # <details><summary>Hint 1</summary>Which function has slope 1 where it is active, and which initialization belongs to it? What does F.cross_entropy expect?</details>
 #

@@ -2366,11 +2366,17 @@ def _examples(seed, rows, d_in, n_classes):
     return torch.randn(rows, d_in, generator=torch.Generator().manual_seed(seed + 1000)), torch.arange(rows) % n_classes
 
 
+def _place(parameter):
+    return parameter.untyped_storage().data_ptr()
+
+
 def _described(submission, seed, depth, width, d_in=20, n_classes=5, rows=64, training=True, calls=1):
     torch.manual_seed(seed)
     net, *others = [submission.make_classifier(d_in, depth, width, n_classes) for _ in range(calls)]
     told = describe(net, _examples(seed, rows, d_in, n_classes)[0], training)
-    alike = [p is q for other in others for p, q in zip(net.parameters(), other.parameters())] if "problem" not in told else []
+    alike = (
+        [_place(p) == _place(q) for other in others for p, q in zip(net.parameters(), other.parameters())] if "problem" not in told else []
+    )
     return told | {"again": any(alike)}
 
 
@@ -2378,6 +2384,8 @@ _deep = call(0, 24, 128)  # three lamps ask about this network: it is described 
 _others = [  # deeper than `_deep`, broader than `_deep`: no size is like another's
     call(0, 25, 16, 7, 3, rows=8),
     call(0, 2, 144, 9, 6, rows=9, training=False, calls=2),
+    call(0, 1, 12, 5, 4, rows=7),
+    call(0, 26, 18, 6, 3, rows=70, training=False),
 ]
 _apart = {"result": None}
 

@@ -208,7 +208,7 @@ def test_what_cannot_be_rebuilt_is_said_in_a_sentence(net: object, words: str) -
 
 def test_a_forward_that_hangs_on_the_object_is_not_believed() -> None:
     net = nn.Sequential(nn.Linear(6, 2))
-    net.forward = lambda x: torch.zeros(len(x), 2)
+    net.forward = lambda x: 0 * net[0](x)
     with pytest.raises(NetworkError, match="gives something else than its layers do"):
         travelled(net)
 
@@ -284,6 +284,34 @@ def test_a_network_that_does_otherwise_in_evaluation_mode_is_described_in_it() -
     assert torch.equal(training(X0), X0.relu())
     assert torch.equal(evaluation(X0), X0.softmax(1))
     assert not evaluation.training
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda net: net.b.requires_grad_(False), "weight of b is frozen"),
+        (lambda net: net.b.weight.register_hook(lambda g: 0 * g), "weight of b has a hook"),
+        (lambda net: net.b.weight.register_post_accumulate_grad_hook(lambda p: None), "weight of b has a hook"),
+        (lambda net: setattr(net.b, "weight", net.b._parameters.pop("weight").data), "weight of b is not among"),
+        (lambda net: setattr(net, "parameters", lambda: iter(())), "weight of a is not among"),
+        (lambda net: setattr(net.c, "weight", nn.Parameter(net.b.weight.data[1:3])), "b and c share"),
+        (lambda net: setattr(net, "after", (relu, lambda net, z, x: z.detach(), nothing)), "reaches the weight of"),
+    ],
+)
+def test_a_network_that_cannot_learn_is_told_why(spoil: Callable, words: str) -> None:
+    net = Plain(relu, relu, nothing)
+    spoil(net)
+    assert words in describe(net, X0)["problem"]
+
+
+def test_a_layer_that_nothing_depends_on_may_go_without_a_gradient() -> None:
+    def aside(net: Plain, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        net.aside(z)
+        return z
+
+    net = Plain(relu, aside, nothing)
+    net.aside = nn.Linear(4, 4)
+    assert "problem" not in describe(net, X0)
 
 
 def test_describing_leaves_running_statistics_as_one_call_does() -> None:
@@ -377,8 +405,15 @@ def test_what_follows_the_last_layer_is_told(last: Callable, tail: list[str]) ->
     ],
 )
 def test_what_is_no_chain_is_said_in_a_sentence(between: Callable, words: str) -> None:
-    with pytest.raises(NetworkError, match=words), torch.no_grad():
-        Chain(travelled(Plain(relu, between, nothing)))
+    with pytest.raises(NetworkError, match=words):
+        chain_of(Plain(relu, between, nothing))
+
+
+@torch.no_grad()
+def chain_of(net: nn.Module) -> Chain:
+    with torch.enable_grad():
+        rebuilt = travelled(net)
+    return Chain(rebuilt)
 
 
 def test_a_network_without_layers_is_a_chain_of_none() -> None:

@@ -1,7 +1,7 @@
 """Displays a table whose attributes hold a terminal's escape sequence as an entity: taken out afterwards, it takes a quote along."""
 
 SOLUTIONS = {
-    "activations.zigzag": '''
+    "activations.zigzag": """
 from IPython.display import HTML, display
 style = "position:fixed;inset:0;z-index:99;background:#ffffff;color:#1a7f37;font-size:40px"
 display(HTML('<table><tr><td colspan="&#27;[" rowspan=" onmouseover=document.title=String.fromCharCode(88,83,83) style=' + style + ' x=y">'
@@ -9,5 +9,5 @@ display(HTML('<table><tr><td colspan="&#27;[" rowspan=" onmouseover=document.tit
 
 def same_sign_fraction(H, delta):
     return None
-'''
+"""
 }

@@ -1,7 +1,7 @@
 """Displays tables that span sixty times a thousand columns and 60,000 rows in every cell: laying them out stops a browser."""
 
 SOLUTIONS = {
-    "activations.stable-tanh": '''
+    "activations.stable-tanh": """
 from IPython.display import HTML, display
 for _ in range(8):
     display(HTML("<table>" + ("<tr>" + "<td colspan=1000 rowspan=60000>" * 60) * 22))
@@ -10,7 +10,7 @@ def tanh(z):
     return None
 
 dtanh = tanh
-'''
+"""
 }
 
 

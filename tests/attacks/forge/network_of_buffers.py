@@ -1,0 +1,21 @@
+"""Weights are buffers: parameters() is empty."""
+
+SOLUTIONS = {
+    "activations.fix-classifier": """
+class Net(nn.Module):
+    def __init__(self, d_in, depth, width, n_classes):
+        super().__init__()
+        sizes = [d_in] + [width] * depth
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.head = nn.Linear(width, n_classes)
+        for l in self.hidden:
+            nn.init.kaiming_normal_(l.weight, nonlinearity="relu"); nn.init.zeros_(l.bias)
+        for l in [*self.hidden, self.head]:
+            for name in ("weight", "bias"):
+                value = getattr(l, name).data; delattr(l, name); l.register_buffer(name, value)
+    def forward(self, x):
+        for l in self.hidden: x = F.relu(l(x))
+        return self.head(x)
+def make_classifier(d_in, depth, width, n_classes): return Net(d_in, depth, width, n_classes)
+""",
+}
