@@ -99,7 +99,8 @@ class _Tracer(fx.Tracer):
         return found
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        return forward(*args, **kwargs) if self._aside else super().call_module(m, forward, args, kwargs)
+        walked_through = self._aside or type(m) is nn.Sequential  # a slice of one is new, but its layers are registered
+        return forward(*args, **kwargs) if walked_through else super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         return attr_val if self._aside else super().getattr(attr, attr_val, parameter_proxy_cache)

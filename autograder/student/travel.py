@@ -95,10 +95,15 @@ class Proxy:
         self.__name__, self.__signature__ = name, signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask(self._index, args, kwargs)
+        return self._ask(self._index, tuple(map(_number, args)), {name: _number(value) for name, value in kwargs.items()})
 
     def __deepcopy__(self, memo: dict) -> "Proxy":
         return self
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy's as one of Python's: on its way it would become an array, which is no axis."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def exception(name: str, text: str) -> Exception:

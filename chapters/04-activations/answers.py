@@ -2834,6 +2834,17 @@ class TestSoftmax:
             offsets = np.array([[0.0], [3000.0], [-3000.0], [9000.0]])
             assert _close(softmax(z + offsets), p)
 
+    @right("axes out of an array, and an end by SystemExit")
+    def axes_from_numpy(softmax):
+        z = np.random.default_rng(0).normal(size=(3, 3))
+        for axis in np.arange(-2, 2):
+            for T in np.array([0.5, 1.0, 3.0]):
+                if not _close(softmax(z, axis=axis, T=T), _right_torch(z, int(axis), T)):
+                    raise SystemExit("wrong")
+        far = np.array([[1e4, 9999.0], [-1e4, -9998.0]])
+        if not _close(softmax(far), _right_torch(far)):
+            raise SystemExit("wrong")
+
     @right("examples by hand")
     def by_hand(softmax):
         def expected(row, T):

@@ -90,7 +90,19 @@ def travelled(net: nn.Module, x: torch.Tensor = X0) -> Rebuilt:
     return rebuild(decode(encode(describe(net, x))), x)
 
 
+class InTwoParts(nn.Module):
+    """A Sequential is cut in two when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[-1](self.layers[:-1](x))
+
+
 NETS = [
+    InTwoParts(),
     nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.LayerNorm(8), nn.Linear(8, 3, bias=False)),
     nn.Sequential(nn.Linear(6, 8), nn.Sequential(nn.BatchNorm1d(8, momentum=0.3), nn.GELU("tanh")), nn.Linear(8, 3)),
     nn.Sequential(nn.Linear(6, 8), nn.GroupNorm(2, 8), nn.PReLU(), nn.Softplus(2.0), nn.RMSNorm(8), nn.Softmax(dim=1)),

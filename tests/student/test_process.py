@@ -13,7 +13,7 @@ import torch
 
 from autograder.student.limits import MB, Limits
 from autograder.student.observe import Call, Observation, _copied
-from autograder.student.probes import CallFunction, Oracle
+from autograder.student.probes import CallFunction, Oracle, RunCheck
 from autograder.student.process import MAX_LOSSES_OF_ALL, Zygote
 from autograder.student.travel import pack, unpack
 from autograder.student.warm import ON_FIRST_USE, libraries_for
@@ -152,6 +152,22 @@ def test_oracles_answer_and_do_not_travel(unlocked: Zygote) -> None:
     with unlocked.submission("", source, name="a.b") as student:
         student.load()
         assert student.ask(PROBE, packed)[0].value == ["Tensor", "ndarray", 2]
+
+
+def test_an_oracle_is_given_pythons_numbers(unlocked: Zygote) -> None:
+    source = "import numpy as np\ndef f(g): return g(np.int64(1), scale=np.float32(0.5))"
+    with unlocked.submission("", source, name="a.b") as student:
+        student.load()
+        oracle = Oracle(lambda axis, scale: [type(axis).__name__, type(scale).__name__])
+        assert student.ask(PROBE, [Call((oracle,))])[0].value == ["int", "float"]
+
+
+@pytest.mark.parametrize("end", ["sys.exit('no')", "raise KeyboardInterrupt", "assert False", "None"])
+def test_a_check_rejects_by_whatever_it_raises(unlocked: Zygote, end: str) -> None:
+    with unlocked.submission("", f"import sys\ndef check(g):\n    {end}", name="a.b") as student:
+        student.load()
+        probe = cloudpickle.dumps(RunCheck("check"))
+        assert student.ask(probe, [Call((Oracle(abs),))])[0].value is (end == "None")
 
 
 def test_an_oracles_error_tells_its_type_and_nothing_of_the_function(unlocked: Zygote) -> None:
