@@ -69,6 +69,7 @@ _FAR = np.array([[-300.0, 7.5], [-0.5, 250.0], [6.5, -1e4]]).T
     names="relu leaky_relu elu",
     covers=["activations.relu", "activations.leaky", "scratch.activations-code"],
     forbid={"torch": "", "scipy": ""} | _SILENCE,
+    rtol=1e-9,
 )
 class ReluFamily:
     class reference:
@@ -84,6 +85,7 @@ class ReluFamily:
                 call(np.array(2.5)),
                 call(np.empty((0,))),
                 call(_FAR),
+                call(np.array([1e4, 350.0, -1e4])),
                 call(_PERMUTED),
             ],
             probe=_only_relu,
@@ -95,6 +97,7 @@ class ReluFamily:
                 call(np.array([-50.0, -3.0, 3.0]), alpha=5.0),
                 call(_PERMUTED, -3.0),
                 call(_FAR, alpha=0.0),
+                call(np.array([1e4, -1e4, 300.0, -60.0]), alpha=0.5),
                 call(np.array(-2.5), alpha=1.5),
                 call(np.empty((0,))),
             ],
@@ -107,6 +110,7 @@ class ReluFamily:
                 call(arrays([(5,)])),
                 call(_TRANSPOSED, alpha=0.0),
                 call(_PERMUTED, 3.0),
+                call(np.array([-8.0, -12.0, -20.0, 12.0]), alpha=2.0),
                 call(np.array(-2.5), alpha=1.5),
                 call(np.empty((0,))),
             ],
@@ -532,6 +536,7 @@ class StableTanh:
         "derivative": group(
             [
                 call(arrays([(9,), (3, 4)], -8, 8)),
+                call(np.array([12.5, -12.8, 13.0, -14.0])),
                 call(_NEARLY_FLAT),
                 call(np.array(0.0)),
                 call(np.linspace(-2, 2, 9).reshape(3, 3).T),
@@ -836,6 +841,7 @@ class SiluGradient:
                 call(arrays([(20,), (2, 5)], -9, 9)),
                 call(np.array(0.0)),
                 call(np.array(-1.3)),
+                call(np.array([-28.5, -30.0, 28.5])),
                 call(np.empty((0,))),
                 call(_TRANSPOSED),
                 call(5 * _PERMUTED),
@@ -847,6 +853,7 @@ class SiluGradient:
                 call(arrays([(20,), (2, 5)], -9, 9)),
                 call(np.array(0.0)),
                 call(np.linspace(-4, 4, 9).reshape(3, 3).T),
+                call(np.array([-28.5, -30.0, 28.5])),
                 call(5 * _PERMUTED),
                 call(np.empty((0,))),
             ],
@@ -987,6 +994,11 @@ class PreluBackward:
         _prelu_call(1, 1, _ANY_SLOPE),
         call(normal((9, 3), 2.0, 1), np.array([0.1, -0.4, 1.6]), normal((9, 3), 1.0, 2)),
         call(normal((4, 4), 2.0, 3), np.array([0.2, 3.0, -1.0, 0.0]), normal((4, 4), 1.0, 4)),
+        call(
+            normal((4, 3), 40.0, 5),
+            np.array([1.0, 0.5, -1.0]),
+            np.array([[0.0, 1.0, -2.0], [1.5, 0.0, 0.5], [-1.0, 2.0, 0.0], [3.0, -0.5, 1.0]]),
+        ),
     ]
     cases = {
         "values": group(_sources, probe=_output, n=7),
@@ -1129,6 +1141,7 @@ class SoftmaxTemperature:
                 call(np.array([[2.0, 1.0, -1.0]]), -1, 0.5),
                 call(np.array([2, 1, 0]), T=100.0),
                 call(normal((3, 4), 1.5, 8), 0, 0.25),
+                call(normal((2, 3, 4), 1.5, 12), T=0.5),
             ],
             n=10,
             **_TIGHT,
@@ -1142,6 +1155,7 @@ class SoftmaxTemperature:
             call(_FAR_ROWS, T=0.1),
             call(np.array([[300, 0, 100], [-10_000, -9_999, 10_000]])),
             call(np.stack([_FAR_ROWS, _FAR_ROWS[::-1] / 2])),
+            call(np.stack([_FAR_ROWS.T, _FAR_ROWS.T / 2]), axis=1),
         ],
     }
 
@@ -1977,6 +1991,8 @@ class Zigzag:
             call(np.array([[0.4, 0.5], [0.3, -0.5], [0.3, 0.1]]), np.array([0.0, 1.0, -2.0])),
             call(np.array([[0.2, 0.9], [0.3, -0.5]]), np.array([1e-100, 1.0])),
             call(np.array([[0.2, 1e-100], [0.3, -0.5], [-1e-12, -2.0]]), np.array([1.0, 1.0, -0.5])),
+            call(np.array([[0.5, -1e-100], [0.5, -1e-4], [-2.0, 1e-12]]), np.array([1.0, 1.0, -1.0])),
+            call(np.array([[1e-100, 2e-100], [0.5, -1e-100]]), np.array([1e-100, 1e-100])),
             call(np.empty((0, 3)), np.empty((0,))),
             _wide(0.0),
             call(np.array([[0.0, 0.0], [-0.3, -0.5]]), np.array([1.0, 2.0])),
