@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.chapter import Chapter
-from autograder.errors import CourseError
+from autograder.errors import CourseError, SandboxError
 from autograder.grading.feedback import feedback_page
 from autograder.grading.files import write_whole
 from autograder.grading.gradebook import Writer
@@ -179,9 +179,11 @@ def _workers(options: Options, jobs: int) -> int:
 
 def _finish(writer: Writer, entry: Entry, result: Graded | BaseException, batch: Batch) -> None:
     """Keep what became of a submission; where that cannot be written, the others go on."""
-    if isinstance(result, CourseError):
+    if isinstance(result, SandboxError):  # nobody else can be graded either
         raise result
     try:
+        if isinstance(result, CourseError):
+            raise result
         _keep(writer, entry, result, batch)
     except (CourseError, OSError, UnicodeError) as error:
         entry.state, entry.why = "failed", str(error)

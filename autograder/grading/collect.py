@@ -1,5 +1,6 @@
 """Take over what a learning platform hands out, a folder or a zip, into `submitted/`. A bad upload costs its student only."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from autograder.grading.blueprint import Blueprint
 from autograder.grading.files import write_whole
 from autograder.grading.names import Claim, Trail, claims, fold, holds_handouts, marked, rivals, slug_of, stem
 from autograder.grading.settings import Settings, writable
+from autograder.grading.submission import read_bytes
 from autograder.grading.telling import one_line
 from autograder.grading.uploads import MAX_STUDENT, MAX_TOTAL, Budget, Upload, contents, inside
 
@@ -49,9 +51,9 @@ class Course:
         return {name for c in known for name in (c.name, c.slug)}
 
     @cached_property
-    def students(self) -> set[str]:
-        """Who has handed in something before, folded."""
-        return {fold(folder.name) for folder in self.settings.folder("submitted").resolve().glob("*")}
+    def students(self) -> dict[str, str]:
+        """Who has handed in something before: the id, folded, and as it is."""
+        return {fold(folder.name): folder.name for folder in self.settings.folder("submitted").resolve().glob("*")}
 
     @cached_property
     def solutions(self) -> dict[str, set[str]]:
@@ -178,7 +180,7 @@ def _take(course: Course, uploads: Sequence[Named], everybody: Budget, collected
             try:
                 if others:
                     raise NotebookError(rivals(one.claim.student, {c.claim.source for c in (one, *others)}))
-                _place(course.settings, one, collected)
+                _place(course, one, collected)
             except (CourseError, OSError, RuntimeError) as error:
                 told.append(_line(one.upload, error))
 
@@ -225,8 +227,9 @@ def _chosen(course: Course, notebooks: Sequence[Named], budget: Budget, told: li
     return by_chapter.values()
 
 
-def _place(settings: Settings, chosen: Chosen, collected: Collected) -> None:
+def _place(course: Course, chosen: Chosen, collected: Collected) -> None:
     student, chapter, data = chosen.claim.student, chosen.chapter, chosen.data
+    student, settings = course.students.get(fold(student), student), course.settings
     target = settings.folder("submitted", student, chapter.name).resolve() / f"{chapter.slug}.ipynb"
     if not target.is_relative_to(settings.folder("submitted").resolve()):
         raise CourseError("its name leads out of the folder of submissions.")
@@ -235,13 +238,31 @@ def _place(settings: Settings, chosen: Chosen, collected: Collected) -> None:
     if not target.exists():
         write_whole(target, data)
         collected.new += 1
-    elif target.read_bytes() == data:
+    elif _content(target) == data:
         collected.same += 1
     else:
-        when = datetime.fromtimestamp(target.stat().st_mtime, UTC)
-        target.replace(target.with_name(f"{target.stem}.{when:%Y%m%d-%H%M%S-%f}.old"))
+        when = f"{datetime.fromtimestamp(target.stat().st_mtime, UTC):%Y%m%d-%H%M%S-%f}"
+        target.replace(target.with_name(f"{target.stem}.{when}.old"))
         write_whole(target, data)
         collected.changed += 1
+        _forget_when(target.parent / "timestamp.txt", when, student, collected)
+
+
+def _content(path: Path) -> bytes | None:
+    """What a notebook of before holds; None if it cannot be read as one."""
+    try:
+        return read_bytes(path)
+    except NotebookError:
+        return None
+
+
+def _forget_when(timestamp: Path, when: str, student: str, collected: Collected) -> None:
+    """Put aside the time of a notebook that was replaced: it would make a late one early."""
+    if os.path.lexists(timestamp):
+        timestamp.replace(timestamp.with_name(f"timestamp.{when}.old"))
+        collected.notes.append(
+            one_line(f"{student}: the notebook is a new one, and the platform does not say when it came; timestamp.txt was put aside.")
+        )
 
 
 def chapter_of(course: Course, parts: Trail, data: bytes) -> Chapter:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from autograder.errors import CourseError
 from autograder.grading.judging import Graded
 from autograder.grading.settings import Settings, quiet_nbgrader
 
@@ -63,7 +64,14 @@ class Writer:
         return found
 
     def record(self, chapter: str, slug: str, student: str, graded: Graded, timestamp: datetime | None) -> Record:
-        """Write the grades of one submission, all or nothing."""
+        """Write the grades of one submission, all or nothing.
+
+        Raises
+        ------
+        CourseError : the gradebook cannot be written now
+        """
+        from sqlalchemy.exc import OperationalError
+
         try:
             submission = self._submission(chapter, student)
             if timestamp:
@@ -75,6 +83,9 @@ class Writer:
             record = _record(submission, notebook, self._penalty(submission, notebook, student))
             self.db.commit()  # afterwards everything would have to be read again
             return record
+        except OperationalError as error:
+            self.db.rollback()
+            raise CourseError(f"The gradebook cannot be written ({error.orig}). Is another program at work on it? Run it again.") from None
         except BaseException:
             self.db.rollback()
             raise

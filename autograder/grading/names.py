@@ -21,8 +21,10 @@ ARCHIVES = (".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 _MOST_AROUND = 3  # folders around a hand-out
 _LONGEST = 1000  # characters of a name that is looked at closely
 
-_SAFE = re.compile(r"[\w.@+ ,'-]+")
+_SAFE = "_.@+ ,'’·()-"  # besides letters, marks and digits of all languages
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, direction, half characters, ends of lines
+_EMPTY = "\u115f\u1160\u3164\uffa0"  # letters that show nothing
+_MOODLES_MARK = "_assignsubmission_file"
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,9 @@ def unfit(student: str) -> str:
         return "is not text in UTF-8"
     if len(student.encode()) > MAX_ID:
         return f"has {len(student.encode())} bytes, and {MAX_ID} are the most"
-    if student.startswith(("-", "=", "+", "@")):
+    if unicodedata.normalize("NFKC", student).startswith(("-", "=", "+", "@")):
         return f"begins with {student[0]!r}, which commands and spreadsheets take for their own"
-    if any(unicodedata.category(c) in _UNSEEN for c in student):
+    if any(unicodedata.category(c) in _UNSEEN or c in _EMPTY for c in student):
         return "has characters that cannot be seen"
     return ""
 
@@ -156,10 +158,15 @@ def _handouts(
 
 
 def _platform(trails: Iterable[Trail], at: int) -> Platform | None:
-    """The one that hands out in the form that most of the names have."""
+    """The one that hands out in the form that most of the names have; of two, the one by which they name more people."""
     outermost = [t[0] for t in _by_part(trails, at).values()]
-    counts = [sum(p.read(t, at) is not None for t in outermost) for p in PLATFORMS]
-    return PLATFORMS[counts.index(max(counts))] if any(counts) else None
+    read = {p: [said for t in outermost if (said := p.read(t, at))] for p in PLATFORMS}
+    most = max(PLATFORMS, key=lambda p: (len(read[p]), len(_people(read[p]))))
+    return most if read[most] else None
+
+
+def _people(found: Iterable[re.Match[str]]) -> set[tuple[str, str | None]]:
+    return {(said["who"], said.groupdict().get("number")) for said in found}
 
 
 def _claim(trail: Trail, at: int, platform: Platform | None, names: Collection[str]) -> Claim:
@@ -171,6 +178,8 @@ def _claim(trail: Trail, at: int, platform: Platform | None, names: Collection[s
         return Claim(_plain(trail, at, names), source=trail[at])
     if platform is CANVAS:
         return Claim(f"{said['who']}_{said['number']}", source=f"{said['who']}_{said['number']}")
+    if platform is MOODLE and trail[at].count(_MOODLES_MARK) > 1:
+        return Claim(problem=f"it names {_MOODLES_MARK} twice: whose it is cannot be told.")
     if platform is MOODLE:
         return Claim(said["who"], source=f"{said['who']}_{said['number']}", number=said["number"])
     return Claim(said["who"], source=said["work"] + said["who"], when=said["when"])
@@ -185,13 +194,17 @@ def _plain(trail: Trail, at: int, names: Collection[str]) -> str:
 
 def _checked(claim: Claim) -> Claim:
     """The claim with an id as it will be written, or with a problem."""
-    who = claim.student.strip()
+    who = unicodedata.normalize("NFC", claim.student).strip()
     if claim.problem:
         return claim
     if not who:
         return replace(claim, problem="its name does not say whose it is.")
-    reason = unfit(who) or ("" if _SAFE.fullmatch(who) and who.strip(".") and who[0] != "." else "has characters that no id may have")
+    reason = unfit(who) or ("" if _is_safe(who) and who.strip(".") and who[0] != "." else "has characters that no id may have")
     return replace(claim, student=who, problem=f"{who[:60]!r} cannot be a student's id: it {reason}." if reason else "")
+
+
+def _is_safe(who: str) -> bool:
+    return all(unicodedata.category(c)[0] in "LMN" or c in _SAFE for c in who)
 
 
 def _told_apart(found: dict[Trail, Claim]) -> dict[Trail, Claim]:

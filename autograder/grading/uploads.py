@@ -152,6 +152,8 @@ def _entries(file: Path | io.BytesIO) -> int:
     """At least so many entries as opening the zip would find."""
     if isinstance(file, io.BytesIO):
         return file.getvalue().count(_ENTRY)
+    if file.stat().st_size > MAX_STUDENT:
+        raise NotebookError(f"it has {file.stat().st_size >> 20} MB; zips of at most {MAX_STUDENT >> 20} MB are opened.")
     with file.open("rb") as opened:
         return sum(part.count(_ENTRY) for part in iter(lambda: opened.read(1 << 24), b""))
 
@@ -187,7 +189,7 @@ def _in_zip(archive: zipfile.ZipFile, base: Trail, depth: int, told: list[str]) 
     if len(entries) > MAX_ENTRIES:
         told.append(f"{'/'.join(base) or 'the zip'}: it has {len(entries)} entries; only the first {MAX_ENTRIES} are looked at.")
     for entry in entries[:MAX_ENTRIES]:
-        name = PurePosixPath(entry.filename.replace("\\", "/"))
+        name = PurePosixPath(_text(entry).replace("\\", "/"))
         if entry.is_dir() or not _wanted(name.name) or any(map(_ignored, name.parts)):
             continue
         parts = (*base, *name.parts)
@@ -196,6 +198,14 @@ def _in_zip(archive: zipfile.ZipFile, base: Trail, depth: int, told: list[str]) 
         else:
             found.append(Upload(parts, partial(_bounded, archive, entry), _kind(name.name) or _refusal(entry), depth))
     return found
+
+
+def _text(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry. Some programs write UTF-8 and do not say so; Python takes that for the letters of a PC of 1981."""
+    try:
+        return entry.filename if entry.flag_bits & 0x800 else entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
 
 
 def _wanted(name: str) -> bool:

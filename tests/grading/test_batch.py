@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,12 +14,14 @@ from datetime import datetime
 import pytest
 from course import CHAPTER, ENVIRONMENT, RIGHT, ROOT, SQUARE, hand_in, recorded
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 from autograder.course import chapters
 from autograder.errors import CourseError
 from autograder.grading import batch as module
 from autograder.grading import summary, worker
 from autograder.grading.batch import Options, grade_course
+from autograder.grading.gradebook import Writer
 from autograder.grading.pool import run_jobs
 from autograder.grading.settings import Settings
 from autograder.grading.shared import start_if_needed
@@ -196,6 +199,34 @@ def test_results_that_cannot_be_written_cost_their_student_only(course, grade):
     assert "cannot be written" in batch.entries[0].why
     (course / "feedback" / "ann").unlink()
     assert [e.state for e in grade().entries] == ["graded", "unchanged"]
+
+
+def test_a_graded_notebook_that_cannot_be_written_costs_its_student_only(course, grade):
+    for student in ("ann", "bob"):
+        hand_in(course, student, RIGHT)
+    grade()
+    before = of(course, "ann")
+    result = course / "autograded" / "ann" / CHAPTER / "mini.ipynb"
+    result.unlink()
+    result.mkdir()
+    batch = grade(force=True)
+    assert [e.state for e in batch.entries] == ["failed", "graded"]
+    assert "cannot be written" in batch.entries[0].why
+    assert of(course, "ann") == before
+
+
+def test_a_gradebook_that_another_program_holds_is_told(course, grade, monkeypatch):
+    hand_in(course, "ann", RIGHT)
+
+    def held(*args):
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_grade", held)
+        batch = grade()
+    assert [e.state for e in batch.entries] == ["failed"]
+    assert "database is locked" in batch.entries[0].why
+    assert [e.state for e in grade().entries] == ["graded"]
 
 
 def test_what_is_told_takes_one_line_each():

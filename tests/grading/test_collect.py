@@ -293,3 +293,50 @@ def test_links_pipes_and_folders_are_not_followed(course, take, work, tmp_path):
     found = take(origin)
     assert submitted(course) == [f"ann/{CHAPTER}/mini.ipynb"]
     assert [r.partition(":")[0] for r in found.refused] == ["bob/mini.ipynb", "cyd", "eve.zip", "fay.ipynb"]
+
+
+def test_whoever_is_known_stays_the_same_however_the_name_is_written(course, take, work, tmp_path):
+    take(laid_out(tmp_path / "first", {"José/mini.ipynb": work, "joe/mini.ipynb": work}))
+    collected = take(laid_out(tmp_path / "second", {"josé/mini.ipynb": work + " ", "joe/mini.ipynb": work}))
+    assert (collected.new, collected.changed, collected.same) == (0, 1, 1)
+    assert sorted(p.name for p in (course / "submitted").iterdir()) == ["José", "joe"]
+
+
+def test_the_time_of_a_notebook_goes_with_it(course, take, work, tmp_path):
+    take(laid_out(tmp_path / "first", {"ann/mini.ipynb": work, "joe/mini.ipynb": work}))
+    for who in ("ann", "joe"):
+        (course / "submitted" / who / CHAPTER / "timestamp.txt").write_text("2025-12-30 10:00:00 UTC")
+    collected = take(laid_out(tmp_path / "second", {"ann/mini.ipynb": work + " ", "joe/mini.ipynb": work}))
+    assert [(course / "submitted" / who / CHAPTER / "timestamp.txt").exists() for who in ("ann", "joe")] == [False, True]
+    assert any("ann" in note and "timestamp.txt" in note for note in collected.notes)
+
+
+def test_something_else_in_a_notebooks_place_is_put_aside(course, take, work, tmp_path):
+    place = course / "submitted" / "ann" / CHAPTER
+    place.mkdir(parents=True)
+    os.mkfifo(place / "mini.ipynb")
+    collected = take(laid_out(tmp_path / "first", {"ann/mini.ipynb": work, "joe/mini.ipynb": work}))
+    assert (collected.new, collected.changed) == (1, 1)
+    assert (place / "mini.ipynb").read_text() == work
+
+
+def test_a_zip_of_many_gigabytes_is_not_read(course, take, work, tmp_path):
+    folder = laid_out(tmp_path / "all", {"ann/mini.ipynb": work, "joe/mini.ipynb": work})
+    with (folder / "eve.zip").open("wb") as file:
+        file.truncate(20 << 30)
+    collected = take(folder)
+    assert collected.new == 2
+    assert any("eve.zip" in line and "20480 MB" in line for line in collected.refused)
+
+
+def test_names_in_utf8_that_a_zip_does_not_call_so_are_read(course, take, work, tmp_path):
+    path = zipped(tmp_path / "all.zip", {"José/mini.ipynb": work, "joe/mini.ipynb": work})
+    data = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + flags + 1] &= ~0x08
+            at = data.find(mark, at + 1)
+    path.write_bytes(data)
+    assert take(path).new == 2
+    assert sorted(p.name for p in (course / "submitted").iterdir()) == ["José", "joe"]

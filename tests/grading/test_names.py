@@ -1,5 +1,7 @@
 """Whose an upload is, by the names that platforms give."""
 
+import unicodedata
+
 import pytest
 
 from autograder.grading.names import claims, unfit
@@ -160,6 +162,8 @@ def test_two_that_claim_one_id_are_both_refused_and_named():
         ("a\u202eb", "cannot be seen"),
         ("a\u061cb", "cannot be seen"),
         ("a\nb", "cannot be seen"),
+        ("a\u3164", "cannot be seen"),
+        ("＝1＋1", "begins with"),
         ("M\udcfcller", "not text in UTF-8"),
     ],
 )
@@ -168,7 +172,13 @@ def test_an_id_is_short_and_harmless(name, says):
     assert whose(f"{name}/mini.ipynb", "joe/mini.ipynb") == ["", "joe"]
 
 
-@pytest.mark.parametrize("name", ["漢" * 66, "jane", "J. O'Neil, é", "doe_12", "jane+1@x.org", "x" * 200])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "漢" * 66, "jane", "J. O'Neil, é", "doe_12", "jane+1@x.org", "x" * 200, "हिन्दी शर्मा", "அருண்", "สมชาย ใจดี",
+        "أحمدُ", "O’Brien", "Anna (Annie) Lee", "Núria Gal·la",
+    ],
+)  # fmt: skip
 def test_ordinary_ids_are_fit(name):
     assert not unfit(name)
     assert whose(f"{name}/mini.ipynb", "joe/mini.ipynb") == [name, "joe"]
@@ -179,3 +189,17 @@ def test_ordinary_ids_are_fit(name):
 )
 def test_endless_names_take_no_time(name):
     assert whose(f"{name}/x.ipynb", f"{name}.ipynb", "joe.ipynb")[-1] == "joe"
+
+
+def test_a_name_is_the_same_however_its_accents_are_written():
+    assert whose(f"{unicodedata.normalize('NFD', 'José Núñez')}/mini.ipynb", "joe/mini.ipynb") == ["José Núñez", "joe"]
+
+
+def test_of_two_platforms_that_could_have_named_all_it_is_the_one_that_names_more_people():
+    paths = [f"Week_4_1_{who}_attempt_{WHEN}_mini.ipynb" for who in ("ann", "bob", "cid")]
+    assert whose(*paths) == ["ann", "bob", "cid"]
+
+
+def test_a_name_that_holds_moodles_mark_takes_nobodys_place():
+    paths = ["Bob_7_assignsubmission_file_/my.ipynb", "Bob_7_assignsubmission_file_x_12_assignsubmission_file_/mini.ipynb"]
+    assert whose(*paths) == ["Bob", ""]
