@@ -13,7 +13,6 @@ import socket
 import traceback
 import types
 
-from autograder import student
 from autograder.student import memory, namespaces
 from autograder.student.limits import MAX_REQUEST
 
@@ -45,5 +44,5 @@ def main(argv: list[str]) -> None:
 @functools.cache
 def own_code() -> list[types.CodeType | None]:
     """The code of this package, kept: so its names lie together, though libraries that are imported later use some of them, too."""
-    modules = list(pkgutil.iter_modules(student.__path__, f"{student.__name__}."))
+    modules = list(pkgutil.iter_modules([os.path.dirname(__file__)], f"{__package__}."))
     return [m.module_finder.find_spec(m.name).loader.get_code(m.name) for m in modules]

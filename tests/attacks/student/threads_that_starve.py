@@ -17,6 +17,7 @@ time.sleep(100)
 """
 SOLUTIONS = dict.fromkeys(("activations.stable-sigmoid", "activations.zigzag", "activations.test-softmax"), HOG)
 STUDENT = "aa-starves"  # graded first
+HONEST = [f"b{n}" for n in range(4)]
 
 
 def hand_in(folder, place):
@@ -26,8 +27,8 @@ def hand_in(folder, place):
     root = course_root()
     chapter = chapters(root)[CHAPTER]
     work = json.dumps(fill_in(root, chapter, {id: task.solution for id, task in chapter.tasks.items()}))
-    for n in range(4):
-        path = folder.parents[1] / f"b{n}" / CHAPTER / f"{chapter.slug}.ipynb"
+    for honest in HONEST:
+        path = folder.parents[1] / honest / CHAPTER / f"{chapter.slug}.ipynb"
         path.parent.mkdir(parents=True)
         path.write_text(work)
 
@@ -35,6 +36,6 @@ def hand_in(folder, place):
 def success(seen):
     from autograder.attacks.checks import recorded
 
-    points = {s: sum(p or 0 for p in got.values()) for s, got in recorded(seen.ground.root).items() if s.startswith("b")}
+    points = {s: sum(p or 0 for p in got.values()) for s, got in recorded(seen.ground.root).items() if s in HONEST}
     less = {s: p for s, p in points.items() if p < max(points.values())}
     return f"honest students lost points: {less}" if less else ""
