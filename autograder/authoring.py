@@ -115,7 +115,7 @@ _SHORT = {"np": "numpy", "F": "torch.nn.functional", "nn": "torch.nn", "plt": "m
 
 
 #: Who may not calculate with one of these may not with another.
-_CALCULATORS = ("scipy", "sklearn", "sympy", "mpmath", "ctypes")
+_CALCULATORS = ("scipy", "sklearn", "sympy", "mpmath", "ctypes", "_ctypes", "cffi", "_cffi_backend", "sqlite3", "_sqlite3")
 
 
 def _ruled_out(forbid: Iterable[str] | Mapping[str, str]) -> dict[str, str]:

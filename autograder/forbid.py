@@ -141,10 +141,9 @@ def _is(used: str, name: str) -> bool:
     """Whether using `used` is using the forbidden `name`."""
     if f"{used}.".startswith((f"{name}.", f"{_ANY}.{name}.")):
         return True
-    library, _, last = used.rpartition(".")
-    if last != name.rpartition(".")[2]:
-        return False
-    return _is_method(last) if used.startswith(".") else library.partition(".")[0] in LIBRARIES
+    last = name.rpartition(".")[2]
+    library, *parts = used.split(".")
+    return last in parts and (_is_method(last) if used.startswith(".") else library in LIBRARIES)
 
 
 def _is_method(name: str) -> bool:

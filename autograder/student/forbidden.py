@@ -6,7 +6,9 @@ forbidden functions raise `ForbiddenError` if learner's code reaches them: as a 
 digging deeper; what is promised is that nobody gets around it by accident or by a search on the web.
 """
 
+import _thread
 import builtins
+import contextvars
 import ctypes
 import functools
 import gc
@@ -18,11 +20,11 @@ import tempfile
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from autograder.student import substitutes as making
-from autograder.student.substitutes import Hidden, Substitutes, substitutes, torch_mode
+from autograder.student.substitutes import Finder, Hidden, Substitutes, substitutes, torch_mode
 
 _NOTHING = object()
 _OWN_CODE = (__file__, making.__file__)
@@ -39,6 +41,13 @@ _HANDS_ON = tuple(
 
 class ForbiddenError(RuntimeError):
     """The task rules out what was called."""
+
+
+class _Missing(ForbiddenError, ImportError):
+    """The same for a module that is not there. Libraries go on without it."""
+
+
+_Missing.__name__ = "ForbiddenError"  # what the judge knows it by
 
 
 class Forbidden:
@@ -61,9 +70,7 @@ class Forbidden:
 
     @contextmanager
     def watching(self, names: dict[str, Any]) -> Iterator[None]:
-        """While a learner's code runs: what is forbidden raises when that code reaches it.
-
-        What is put in the place of forbidden functions stays there, and lets everybody through, until `restore`.
+        """While a learner's code runs, and from then on: what is forbidden raises when that code reaches it, until `restore`.
 
         Parameters
         ----------
@@ -73,17 +80,14 @@ class Forbidden:
             self.restore()
             self._patch(names, self._undo)
             self._loaded = len(sys.modules)
-        self.active = True
-        try:
-            yield
-        finally:
-            self.active = False
+        self.active = True  # from here on: a thread may wait until nobody watches
+        yield
 
     def restore(self) -> None:
         """Put everything back."""
         while self._undo:
             self._undo.pop()()
-        self._loaded = -1
+        self._loaded, self.active = -1, False
 
     def _patch(self, names: dict[str, Any], undo: list) -> None:
         if not self.why:
@@ -97,15 +101,26 @@ class Forbidden:
         _set_methods(found.methods, undo)
         self._rename(found, names, undo)
         self._unload(found, undo)
+        sys.meta_path.insert(0, Finder(found, self._error))
+        undo.append(functools.partial(sys.meta_path.pop, 0))
+        mode: Callable = nullcontext
         if {n.partition(".")[0] for n in self.why} & {"torch", "numpy"} and "torch" in sys.modules:
-            mode = torch_mode()(found)
-            mode.__enter__()
-            undo.append(functools.partial(mode.__exit__, None, None, None))
+            mode = functools.partial(torch_mode(), found)
+            entered = mode()
+            entered.__enter__()
+            undo.append(functools.partial(entered.__exit__, None, None, None))
+        _guard_threads(mode, undo)
 
     def refuse(self, name: str) -> None:
         """Raise that `name` is ruled out."""
+        raise ForbiddenError(self._sentence(name))
+
+    def _sentence(self, name: str) -> str:
         why = self.why.get(name)
-        raise ForbiddenError(f"{name} is ruled out in this task{': ' + why if why else ''}. Build it yourself.")
+        return f"{name} is ruled out in this task{': ' + why if why else ''}. Build it yourself."
+
+    def _error(self, name: str) -> Exception:
+        return _Missing(self._sentence(name))
 
     def reached(self, *, through: tuple[str, ...] = ("numpy", "torch")) -> bool:
         """Whether learner's code is the caller, directly, by Python's own functions, or `through` those of a library."""
@@ -156,6 +171,22 @@ class Forbidden:
             if hasattr(sys.modules.get(parent), last):
                 _set(sys.modules[parent], last, hidden, undo)
             undo.append(functools.partial(sys.modules.__setitem__, name, sys.modules.pop(name)))
+
+
+def _guard_threads(mode: Callable, undo: list) -> None:
+    """Let threads run as the one does that starts them: under torch's mode and NumPy's error state, which are a thread's own."""
+
+    def inside(context: contextvars.Context, function: Callable, args: tuple, kwargs: dict[str, Any]) -> None:
+        with mode():
+            context.run(function, *args, **kwargs)
+
+    for owner, name in ((_thread, "start_new_thread"), (_thread, "start_new"), (threading, "_start_new_thread")):
+        original = getattr(owner, name)
+
+        def start(function: Callable, args: tuple, kwargs: Mapping[str, Any] = {}, *, _original: Callable = original) -> int:
+            return _original(inside, (contextvars.copy_context(), function, args, dict(kwargs)))
+
+        _set(owner, name, start, undo)
 
 
 def _parts(module: str, args: tuple, kwargs: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ HOMES = (
 )  # fmt: skip
 #: What NumPy's own functions call too, `np.isclose` and `str(array)` among them. Here only learner's own calls are meant.
 INSIDE_NUMPY = ("numpy.errstate", "numpy.seterr")
+_LONG = 8  # letters of a function's name that tell it also as a part of another name: `native_layer_norm`
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
 
 
@@ -47,6 +48,7 @@ class Substitutes:
     held : module or class, name in it, substitute
     methods : name of a method of arrays → substitute, such as `x.sum()` for `np.sum`
     of : id of a function → the function and its substitute, for the names that learner's code has for it
+    homes : names of the modules that hold a forbidden function
     own : modules of the course itself, of which no library makes use → what its package shows in its place
     """
 
@@ -60,11 +62,16 @@ class Substitutes:
         self.of: dict[int, tuple[Any, Wrapped]] = {}
         for name in self.functions:
             self._replace(name, loaded)
+        self.homes = {owner.__name__ for owner, *_ in self.held.values() if isinstance(owner, types.ModuleType)}
         self.own = {name: Hidden(name, self) for name in courses_own(loaded) if self.module_in(name)}
 
     def module_in(self, *names: str) -> str | None:
         """The forbidden module that one of `names` is or lies in."""
         return next((m for m in self.modules for name in names if name == m or name.startswith(f"{m}.")), None)
+
+    def part_of(self, name: str) -> str | None:
+        """The forbidden function whose long name is a part of `name`."""
+        return next((whole for last, whole in self.last.items() if len(last) >= _LONG and last in name), None)
 
     def refused(self, through: tuple[str, ...]) -> bool:
         """Whether the rules are in force, and learner's code is what calls the substitute that asks."""
@@ -99,6 +106,7 @@ class Wrapped:
     def __init__(self, original: Any, name: str, found: Substitutes, through: tuple[str, ...]) -> None:
         self.__dict__.update(_original=original, _name=name, _found=found, _through=through)
         functools.update_wrapper(self, original, updated=())
+        del self.__dict__["__wrapped__"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._found.refused(self._through):
@@ -108,7 +116,28 @@ class Wrapped:
     def __getattr__(self, attribute: str) -> Any:
         if attribute in _UFUNC_METHODS and self._found.refused(("numpy", "torch")):
             self._found.refuse(self._name)
-        return getattr(self._original, attribute)
+        value = getattr(self._original, attribute)
+        inside = callable(value) and not attribute.startswith("__")  # `np.ma.tanh.f` is `np.tanh`
+        return Wrapped(value, self._name, self._found, self._through) if inside else value
+
+
+class Finder:
+    """Finds no forbidden module, and no second copy of one that holds a forbidden function, whoever asks for it.
+
+    Parameters
+    ----------
+    error : makes the error that says so. Libraries that try whether a module is there take it for an ImportError
+    """
+
+    def __init__(self, found: Substitutes, error: Callable[[str], Exception]) -> None:
+        self.found, self.error = found, error
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Refuse, or leave it to others. Asked for what is not loaded."""
+        if self.found.rules is None or not self.found.rules.active or name in sys.modules:
+            return
+        if name in self.found.homes or (self.found.module_in(name) and name.partition(".")[0] not in sys.modules):
+            raise self.error(self.found.module_in(name) or name)
 
 
 class Hidden:
@@ -159,7 +188,7 @@ def torch_mode() -> type:
 
         def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
             name = getattr(func, "__name__", "").partition(".")[0].strip("_")
-            forbidden = self.found.last.get(name) or ("torch" if "torch" in self.found.modules else None)
+            forbidden = self.found.last.get(name) or self.found.part_of(name) or ("torch" if "torch" in self.found.modules else None)
             if forbidden and self.found.refused(("numpy", "torch")):
                 self.found.refuse(forbidden)
             return func(*args, **(kwargs or {}))

@@ -20,7 +20,14 @@ READY_MADE = [
     *(f"torch.nn.{n}" for n in ("LayerNorm", "RMSNorm", "GroupNorm", "SyncBatchNorm", "LocalResponseNorm")),
 ]
 
-AUTODIFF = ["torch.autograd.grad", "torch.autograd.functional.jacobian", "torch.func.vjp", "torch.func.jacrev"]
+AUTODIFF = [
+    "functorch",
+    "torch._functorch",
+    "torch.autograd.grad",
+    "torch.autograd.functional.jacobian",
+    "torch.func.vjp",
+    "torch.func.jacrev",
+]
 
 
 def affine(shape, seed=0):

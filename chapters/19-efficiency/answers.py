@@ -992,7 +992,12 @@ def _bn_case(o, i, seed, eps, small=False):
     "fqa.fold-bn",
     names="fold_bn",
     covers=["fqa.tq14"],
-    forbid=["torch.nn.utils.fusion", "torch.nn.utils.fuse_linear_bn_eval"],
+    forbid=[
+        "torch.nn.utils.fusion",
+        *(f"torch.nn.utils.fuse_{kind}_bn_{what}" for kind in ("linear", "conv") for what in ("eval", "weights")),
+        "torch.ao.quantization",
+        "torch.fx.experimental.optimization",
+    ],
     rtol=1e-10,
     atol=1e-12,
 )

@@ -172,13 +172,32 @@ def test_what_the_learner_has_set_is_not_put_back() -> None:
     assert names["t"] is names["own"]
 
 
-def test_nothing_is_ruled_out_between_two_calls() -> None:
+def test_what_is_ruled_out_stays_so_between_two_calls_until_it_is_restored() -> None:
     names = names_of("def f(x): return np.tanh(x)")
     rules = Forbidden({"numpy.tanh": ""}, lambda file: file.startswith("<exercise"))
     with rules.watching(names):
         pass
-    assert names["f"](0.0) == 0
+    with pytest.raises(ForbiddenError):
+        names["f"](0.0)
     rules.restore()
+    assert names["f"](0.0) == 0
+
+
+def test_a_library_that_tries_whether_a_forbidden_one_is_there_goes_on(unlocked: Zygote) -> None:
+    source = "from traitlets import import_item\ntry: import_item('colorsys.hls_to_rgb')\nexcept ImportError: found = 'none'\nprint(found)"
+    with unlocked.submission("", source, name="a.b", forbid={"colorsys": ""}) as student:
+        assert student.load().stdout == "none\n"
+
+
+def test_a_thread_runs_under_the_error_state_of_the_one_that_started_it(unlocked: Zygote) -> None:
+    source = (
+        "import threading, numpy as np\nseen = []\n"
+        "with np.errstate(over='raise'):\n    t = threading.Thread(target=lambda: seen.append(np.geterr()['over']))\n"
+        "    t.start(); t.join()\n"
+        "print(seen)"
+    )
+    with unlocked.submission("", source, name="a.b", forbid={"scipy": ""}) as student:
+        assert student.load().stdout == "['raise']\n"
 
 
 @pytest.mark.parametrize(

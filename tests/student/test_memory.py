@@ -60,7 +60,7 @@ def _printed(code: str) -> int:
 @pytest.mark.parametrize("first", ["fill()", "arrange()"])
 def test_objects_of_every_size_lie_together_once_the_gaps_are_filled(first: str):
     percent_in_two_megabytes = [_printed(_NEW_OBJECTS.format(first=some)) for some in (first, "")]
-    assert percent_in_two_megabytes[0] >= 95 > percent_in_two_megabytes[1]
+    assert percent_in_two_megabytes[0] >= 90 > percent_in_two_megabytes[1]  # about 96 and 65
 
 
 @pytest.mark.skipif(not hasattr(LIBC, "gnu_get_libc_version"), reason="another C library")
