@@ -14,6 +14,7 @@ import functools
 import gc
 import importlib
 import os
+import re
 import sys
 import sysconfig
 import tempfile
@@ -28,7 +29,7 @@ from autograder.student.substitutes import Finder, Hidden, Substitutes, substitu
 
 _NOTHING = object()
 _OWN_CODE = (__file__, making.__file__)
-_STANDARD, _INSTALLED = (os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib"))
+_STANDARD = os.path.join(sysconfig.get_path("stdlib"), "")
 #: Code of Python's own that imports and calls what it is told to, as `singledispatch` and `pkgutil.resolve_name` do.
 _HANDS_ON = tuple(
     os.path.join(_STANDARD, *name.split("/"))
@@ -37,6 +38,11 @@ _HANDS_ON = tuple(
         "importlib/__init__.py", "importlib/util.py",
     )
 )  # fmt: skip
+
+
+_INSTALLED = re.compile(r".*/(?:site|dist)-packages/")
+#: Libraries that compute with angles and logarithms to draw, for themselves, but for what hands on calls there, as `FuncFormatter` does.
+_DRAWS = re.compile(_INSTALLED.pattern + r"(?:matplotlib/(?!(?:ticker|mlab|cbook)\.py)|mpl_toolkits/|PIL/|fontTools/)")
 
 
 class ForbiddenError(RuntimeError):
@@ -122,8 +128,8 @@ class Forbidden:
     def _error(self, name: str) -> Exception:
         return _Missing(self._sentence(name))
 
-    def reached(self, *, through: tuple[str, ...] = ("numpy", "torch")) -> bool:
-        """Whether learner's code is the caller, directly, by Python's own functions, or `through` those of a library."""
+    def reached(self, *, through: bool = True) -> bool:
+        """Whether learner's code is the caller, directly, by Python's own functions, or `through` those of libraries."""
         frame = sys._getframe(1)
         while frame:
             file = frame.f_code.co_filename
@@ -131,7 +137,7 @@ class Forbidden:
                 return False
             if self.learner_files(file) or _is_own(file, frame.f_globals):
                 return True
-            if not (file.startswith("<") or file in _OWN_CODE or _hands_on(file, through)):
+            if not (file.startswith("<") or file in _OWN_CODE or _hands_on(file, through=through)):
                 return False
             frame = frame.f_back
         return threading.current_thread() is not threading.main_thread()  # a learner has started it: nobody else does
@@ -142,7 +148,7 @@ class Forbidden:
 
             def guarded(module: str, *args: Any, _original: Callable = original, **kwargs: Any) -> Any:
                 refused = found.module_in(str(module), *_parts(module, args, kwargs))
-                if refused and self.reached(through=()):
+                if refused and self.reached(through=False):
                     self.refuse(refused)
                 return _original(module, *args, **kwargs)
 
@@ -203,11 +209,11 @@ def _is_own(file: str, names: dict[str, Any]) -> bool:
     return not os.path.isabs(file) or file.startswith(os.path.join(tempfile.gettempdir(), ""))
 
 
-def _hands_on(file: str, through: tuple[str, ...]) -> bool:
-    """Whether a file of a library only hands on what a learner's code wants: a call, if it is Python's own, or `through` some others."""
-    if file in _HANDS_ON or any(f"/{library}/" in file for library in through):
+def _hands_on(file: str, *, through: bool) -> bool:
+    """Whether a file of a library only hands on what a learner's code wants: a call, if it is Python's own, or others' too (`through`)."""
+    if file in _HANDS_ON:
         return True
-    return bool(through) and file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
+    return through and not _DRAWS.match(file) and bool(file.startswith(_STANDARD) or _INSTALLED.match(file))
 
 
 def _set_methods(methods: Mapping[str, Callable], undo: list) -> None:

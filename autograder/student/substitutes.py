@@ -73,7 +73,7 @@ class Substitutes:
         """The forbidden function whose long name is a part of `name`."""
         return next((whole for last, whole in self.last.items() if len(last) >= _LONG and last in name), None)
 
-    def refused(self, through: tuple[str, ...]) -> bool:
+    def refused(self, *, through: bool = True) -> bool:
         """Whether the rules are in force, and learner's code is what calls the substitute that asks."""
         return self.rules is not None and self.rules.active and self.rules.reached(through=through)
 
@@ -89,7 +89,7 @@ class Substitutes:
         originals, owners = holders(name, loaded)
         passed = _passed(name)
         for owner, held in owners:  # private modules are where libraries call each other
-            self._hold(owner, last, Wrapped(held, name, self, passed if owner.__name__ in HOMES else ()))
+            self._hold(owner, last, Wrapped(held, name, self, passed and owner.__name__ in HOMES))
         for function in originals:
             self.of.setdefault(id(function), (function, Wrapped(function, name, self, passed)))
         method = vars(np.ndarray).get(last)
@@ -103,18 +103,18 @@ class Substitutes:
 class Wrapped:
     """A forbidden function: itself, unless learner's code reaches it while a probe runs."""
 
-    def __init__(self, original: Any, name: str, found: Substitutes, through: tuple[str, ...]) -> None:
+    def __init__(self, original: Any, name: str, found: Substitutes, through: bool) -> None:
         self.__dict__.update(_original=original, _name=name, _found=found, _through=through)
         functools.update_wrapper(self, original, updated=())
         del self.__dict__["__wrapped__"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._found.refused(self._through):
+        if self._found.refused(through=self._through):
             self._found.refuse(self._name)
         return self._original(*args, **kwargs)
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute in _UFUNC_METHODS and self._found.refused(("numpy", "torch")):
+        if attribute in _UFUNC_METHODS and self._found.refused():
             self._found.refuse(self._name)
         value = getattr(self._original, attribute)
         inside = callable(value) and not attribute.startswith("__")  # `np.ma.tanh.f` is `np.tanh`
@@ -160,7 +160,7 @@ def _construction(name: str, kind: type, found: Substitutes) -> Callable:
 
     @functools.wraps(original)
     def __init__(this: Any, *args: Any, **kwargs: Any) -> None:
-        if found.refused(_passed(name)):
+        if found.refused(through=_passed(name)):
             found.refuse(name)
         original(this, *args, **kwargs)
 
@@ -169,7 +169,7 @@ def _construction(name: str, kind: type, found: Substitutes) -> Callable:
 
 def _method(name: str, original: Callable, found: Substitutes) -> Callable:
     def method(this: Any, *args: Any, **kwargs: Any) -> Any:
-        if found.refused(()):
+        if found.refused(through=False):
             found.refuse(name)
         return original(this, *args, **kwargs)
 
@@ -189,7 +189,7 @@ def torch_mode() -> type:
         def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
             name = getattr(func, "__name__", "").partition(".")[0].strip("_")
             forbidden = self.found.last.get(name) or self.found.part_of(name) or ("torch" if "torch" in self.found.modules else None)
-            if forbidden and self.found.refused(("numpy", "torch")):
+            if forbidden and self.found.refused():
                 self.found.refuse(forbidden)
             return func(*args, **(kwargs or {}))
 
@@ -230,9 +230,9 @@ def is_module(name: str) -> bool:
         return False
 
 
-def _passed(name: str) -> tuple[str, ...]:
-    """The libraries through whose functions a call of `name` still counts as learner's own."""
-    return () if name in INSIDE_NUMPY else ("numpy", "torch")
+def _passed(name: str) -> bool:
+    """Whether a call of `name` through functions of libraries still counts as learner's own."""
+    return name not in INSIDE_NUMPY
 
 
 def _resolve(name: str) -> Any:

@@ -226,6 +226,14 @@ def test_nothing_forbidden_is_called_while_the_cell_loads(unlocked: Zygote) -> N
         assert student.load().error == "ForbiddenError"
 
 
+def test_a_cell_that_draws_is_free_to(unlocked: Zygote) -> None:
+    angles = {f"{home}.{name}": "" for home in ("math", "numpy") for name in ("cos", "sin", "tan", "cosh", "tanh")}
+    draw = "import matplotlib.pyplot as plt\nplt.plot([0, 1], [1, 2], 'o-')\nplt.ylabel('y', rotation=30)\nplt.gcf().canvas.draw()"
+    with unlocked.submission("import numpy as np", draw, name="a.b", forbid=angles) as student:
+        seen = student.load()
+    assert (seen.status, seen.error) == ("ok", None)
+
+
 def test_a_solution_cannot_import_a_module_that_the_setup_can(unlocked: Zygote, ask: Callable[..., list[Observation]]) -> None:
     with unlocked.submission(
         "import torch, scipy.special", "def f(x): return torch.exp(x)", name="a.b", forbid={"torch": "", "scipy": ""}
@@ -246,6 +254,9 @@ BY_ANOTHER_HAND = {
     "a thread": "from concurrent.futures import ThreadPoolExecutor as Pool\nfrom operator import attrgetter\n"
     "def f(x): return Pool(1).submit(attrgetter('tanh')(np), x).result()",
     "masked arrays": "from operator import methodcaller\ndef f(x): return float(methodcaller('tanh', x)(np.ma))",
+    "an axis": "from matplotlib.ticker import FuncFormatter\ndef f(x): return FuncFormatter(vars(np)['tanh'])(x)",
+    "workers": "from joblib import Parallel, delayed\ndef f(x): return Parallel(1)([delayed(vars(np)['tanh'])(x)])[0]",
+    "a template": "import jinja2\ndef f(x):\n    return float(jinja2.Template('{{ g(x) }}').render(g=vars(np)['tanh'], x=x))",
     "timeit": "import timeit\ndef f(x): return timeit.timeit('np.tanh(0.0)', globals={'np': np}, number=1)",
 }
 
