@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from autograder.student import origins
 from autograder.student import substitutes as making
-from autograder.student.substitutes import Finder, Hidden, Substitutes, substitutes, torch_mode
+from autograder.student.substitutes import EVERYBODY, NOBODY, PACKAGES, Finder, Hidden, Substitutes, substitutes, torch_mode
 
 _NOTHING = object()
-_OWN_CODE = (__file__, making.__file__)
+_OWN_CODE = (__file__, making.__file__, origins.__file__)
 _STANDARD = os.path.join(sysconfig.get_path("stdlib"), "")
 #: Code of Python's own that imports and calls what it is told to, as `singledispatch` and `pkgutil.resolve_name` do.
 _HANDS_ON = tuple(
@@ -40,7 +41,7 @@ _HANDS_ON = tuple(
 )  # fmt: skip
 
 
-_INSTALLED = re.compile(r".*/(?:site|dist)-packages/")
+_INSTALLED = re.compile(f".*/{PACKAGES}/")
 #: Libraries that compute with angles and logarithms to draw, for themselves, but for what hands on calls there, as `FuncFormatter` does.
 _DRAWS = re.compile(_INSTALLED.pattern + r"(?:matplotlib/(?!(?:ticker|mlab|cbook)\.py)|mpl_toolkits/|PIL/|fontTools/)")
 
@@ -70,18 +71,22 @@ class Forbidden:
         self.why = dict(forbid)
         self.learner_files = learner_files
         self.setup = {id(code): code for code in setup}  # kept, so that no other code gets its id
-        self.active = False
+        self.active = self.loading = False
+        self.made: set[str] = set()  # file names of code that is learner's, whatever they say
+        self.work = os.path.join(tempfile.gettempdir(), "")
         self._undo: list[Callable[[], Any]] = []
         self._loaded = -1
 
     @contextmanager
-    def watching(self, names: dict[str, Any]) -> Iterator[None]:
+    def watching(self, names: dict[str, Any], *, loading: bool = False) -> Iterator[None]:
         """While a learner's code runs, and from then on: what is forbidden raises when that code reaches it, until `restore`.
 
         Parameters
         ----------
         names : the globals of the learner's code, the same ones each time
+        loading : whether it is the cell that runs, which may draw, and not what it defines
         """
+        self.loading = loading
         if self._loaded != len(sys.modules):  # what is imported brings further homes
             self.restore()
             self._patch(names, self._undo)
@@ -93,6 +98,7 @@ class Forbidden:
         """Put everything back."""
         while self._undo:
             self._undo.pop()()
+        origins.watch(None)
         self._loaded, self.active = -1, False
 
     def _patch(self, names: dict[str, Any], undo: list) -> None:
@@ -107,6 +113,7 @@ class Forbidden:
         _set_methods(found.methods, undo)
         self._rename(found, names, undo)
         self._unload(found, undo)
+        origins.watch(self)
         sys.meta_path.insert(0, Finder(found, self._error))
         undo.append(functools.partial(sys.meta_path.pop, 0))
         mode: Callable = nullcontext
@@ -128,19 +135,30 @@ class Forbidden:
     def _error(self, name: str) -> Exception:
         return _Missing(self._sentence(name))
 
-    def reached(self, *, through: bool = True) -> bool:
-        """Whether learner's code is the caller, directly, by Python's own functions, or `through` those of libraries."""
+    def reached(self, *, but_for: re.Pattern = NOBODY) -> bool:
+        """Whether learner's code is the caller, directly, or through functions that hand calls on: any library's but those of `but_for`.
+
+        Libraries that draw compute with angles, and a cell may draw while it is loading.
+        """
         frame = sys._getframe(1)
         while frame:
             file = frame.f_code.co_filename
             if id(frame.f_code) in self.setup:
                 return False
-            if self.learner_files(file) or _is_own(file, frame.f_globals):
+            if self.learner_files(file) or file in self.made or self._is_own(file, frame.f_globals):
                 return True
-            if not (file.startswith("<") or file in _OWN_CODE or _hands_on(file, through=through)):
+            handed_on = file.startswith("<") or file in _OWN_CODE or _hands_on(file, but_for)
+            if not handed_on or (self.loading and _DRAWS.match(file)):
                 return False
             frame = frame.f_back
-        return threading.current_thread() is not threading.main_thread()  # a learner has started it: nobody else does
+        return True  # a thread, or what is like one, that a learner has started: nobody else does
+
+    def _is_own(self, file: str, names: dict[str, Any]) -> bool:
+        """Whether code with these globals, from this file, is a learner's: what a cell has written to a file, or given to exec or eval."""
+        if file.startswith("<"):
+            module = sys.modules.get(str(names.get("__name__")))
+            return module is None or vars(module) is not names or module.__name__ == "__main__"
+        return not os.path.isabs(file) or file.startswith(self.work)
 
     def _guard_imports(self, found: Substitutes, undo: list) -> None:
         for owner, name in ((builtins, "__import__"), (importlib, "import_module")):
@@ -148,7 +166,7 @@ class Forbidden:
 
             def guarded(module: str, *args: Any, _original: Callable = original, **kwargs: Any) -> Any:
                 refused = found.module_in(str(module), *_parts(module, args, kwargs))
-                if refused and self.reached(through=False):
+                if refused and self.reached(but_for=EVERYBODY):
                     self.refuse(refused)
                 return _original(module, *args, **kwargs)
 
@@ -201,19 +219,11 @@ def _parts(module: str, args: tuple, kwargs: dict[str, Any]) -> list[str]:
     return [f"{module}.{part}" for part in wanted]
 
 
-def _is_own(file: str, names: dict[str, Any]) -> bool:
-    """Whether code with these globals, from this file, is a learner's: what a cell has written to a file, or given to exec or eval."""
-    if file.startswith("<"):
-        module = sys.modules.get(str(names.get("__name__")))
-        return module is None or vars(module) is not names or module.__name__ == "__main__"
-    return not os.path.isabs(file) or file.startswith(os.path.join(tempfile.gettempdir(), ""))
-
-
-def _hands_on(file: str, *, through: bool) -> bool:
-    """Whether a file of a library only hands on what a learner's code wants: a call, if it is Python's own, or others' too (`through`)."""
+def _hands_on(file: str, but_for: re.Pattern) -> bool:
+    """Whether a file of a library only hands on what a learner's code wants."""
     if file in _HANDS_ON:
         return True
-    return through and not _DRAWS.match(file) and bool(file.startswith(_STANDARD) or _INSTALLED.match(file))
+    return not but_for.match(file) and bool(file.startswith(_STANDARD) or _INSTALLED.match(file))
 
 
 def _set_methods(methods: Mapping[str, Callable], undo: list) -> None:

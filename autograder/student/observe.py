@@ -103,10 +103,17 @@ def observe(probe: Callable, submission: Any, call: Call, learner_files: Callabl
     ----------
     learner_files : tells whether a traceback's file name holds learner's code; other lines are left out
     """
-    given, strayed = _copied(call), _Strayed()
+    given = _copied(call)
+    strayed: dict[str, None] = {}  # in order, each once
+
+    def note(kind: str, flag: int) -> None:
+        text = f"{kind} encountered"
+        strayed[text] = None  # whatever becomes of the warning
+        warnings.warn(text, RuntimeWarning, stacklevel=2)  # who has made errors of warnings gets them
+
     with (
         warnings.catch_warnings(record=True) as caught,
-        np.errstate(divide="call", over="call", invalid="call", under="ignore", call=strayed),
+        np.errstate(divide="call", over="call", invalid="call", under="ignore", call=note),
     ):
         warnings.simplefilter("always")
         try:
@@ -118,21 +125,9 @@ def observe(probe: Callable, submission: Any, call: Call, learner_files: Callabl
     others = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     return Observation(
         value=value,
-        warnings=tuple(dict.fromkeys([*strayed.found, *others])),
+        warnings=tuple(dict.fromkeys([*strayed, *others])),
         changed=_changed(call, given),
     )
-
-
-class _Strayed:
-    """Keeps what NumPy found to overflow, to be invalid or divided by zero, whatever becomes of the warning."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, None] = {}  # in order, each once
-
-    def __call__(self, kind: str, flag: int) -> None:
-        text = f"{kind} encountered"
-        self.found[text] = None
-        warnings.warn(text, RuntimeWarning, stacklevel=2)  # who has made errors of warnings gets them
 
 
 def _copied(call: Call) -> Call:

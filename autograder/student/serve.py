@@ -53,7 +53,7 @@ class Server:
         self.forbidden = Forbidden(message["forbid"], lambda file: file != SETUP and self.cells.learner_files(file), code)
         before = self.cells.run(message["setup"], SETUP) if message["setup"].strip() else CellOutcome()
         if before.status == "ok":
-            with self.forbidden.watching(self.cells.module.__dict__):
+            with self.forbidden.watching(self.cells.module.__dict__, loading=True):
                 outcome = self.cells.run(message["source"], message["name"])
         else:
             outcome = CellOutcome(before.status, f"In the set-up cell: {before.message}", before.where, error=before.error)

@@ -3,8 +3,10 @@
 It is made once for all forks of a task, before they are forked: 40 functions in all their homes would cost a fork as much as all else.
 """
 
+import _imp
 import functools
 import importlib.util
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -20,9 +22,21 @@ HOMES = (
     "numpy", "numpy.linalg", "numpy.fft", "numpy.ma", "scipy.special", "scipy.linalg", "math", "cmath",
     "torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
 )  # fmt: skip
-#: What NumPy's own functions call too, `np.isclose` and `str(array)` among them. Here only learner's own calls are meant.
+PACKAGES = "(?:site|dist)-packages"
+#: Whose calls are their own, and no learner's: files by name.
+EVERYBODY, NOBODY = re.compile(""), re.compile("(?!)")
+_NUMPY = re.compile(f".*/{PACKAGES}/numpy/")
+#: What NumPy's own functions call too, `np.isclose` and `str(array)` among them.
 INSIDE_NUMPY = ("numpy.errstate", "numpy.seterr")
+#: What does the work of some of those that can be forbidden, or undoes what they are forbidden for. NumPy uses it, too.
+PARTS = {
+    "numpy.errstate": ("numpy._core.umath._make_extobj",),
+    "numpy.seterrcall": ("numpy.geterrcall", "numpy._core.umath._get_extobj_dict"),
+    "warnings": ("numpy.testing.suppress_warnings",),
+}
 _LONG = 8  # letters of a function's name that tell it also as a part of another name: `native_layer_norm`
+#: Methods through which an object of a forbidden class is used.
+_ENTRANCES = {"__enter__", "__call__"}
 _UFUNC_METHODS = ("reduce", "accumulate", "outer", "at", "reduceat")
 
 
@@ -60,9 +74,15 @@ class Substitutes:
         self.held: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.methods: dict[str, Callable] = {}
         self.of: dict[int, tuple[Any, Wrapped]] = {}
+        for name in names:
+            for part in PARTS.get(name, ()):
+                self._replace(part, loaded, name, _NUMPY)
         for name in self.functions:
-            self._replace(name, loaded)
+            self._replace(name, loaded, name, _NUMPY if name in INSIDE_NUMPY else NOBODY)
         self.homes = {owner.__name__ for owner, *_ in self.held.values() if isinstance(owner, types.ModuleType)}
+        files = {getattr(sys.modules[home], "__file__", None) or home for home in self.homes}
+        for create in ("create_builtin", "create_dynamic") if self.homes else ():
+            self._hold(_imp, create, _creation(getattr(_imp, create), files, self))
         self.own = {name: Hidden(name, self) for name in courses_own(loaded) if self.module_in(name)}
 
     def module_in(self, *names: str) -> str | None:
@@ -73,25 +93,29 @@ class Substitutes:
         """The forbidden function whose long name is a part of `name`."""
         return next((whole for last, whole in self.last.items() if len(last) >= _LONG and last in name), None)
 
-    def refused(self, *, through: bool = True) -> bool:
-        """Whether the rules are in force, and learner's code is what calls the substitute that asks."""
-        return self.rules is not None and self.rules.active and self.rules.reached(through=through)
+    def refused(self, but_for: re.Pattern = NOBODY) -> bool:
+        """Whether the rules are in force, and learner's code is what calls the substitute that asks, `but_for` some libraries."""
+        return self.rules is not None and self.rules.active and self.rules.reached(but_for=but_for)
 
     def refuse(self, name: str) -> None:
         """Raise that `name` is ruled out."""
         self.rules.refuse(name)
 
-    def _replace(self, name: str, loaded: int) -> None:
+    def _replace(self, name: str, loaded: int, forbidden: str, but_for: re.Pattern) -> None:
         """One function in all its homes."""
         original, last = _resolve(name), name.rpartition(".")[2]
         if isinstance(original, type):
-            return self._hold(original, "__init__", _construction(name, original, self))
+            for method in {"__init__", *_ENTRANCES & vars(original).keys()}:
+                self._hold(original, method, _entrance(forbidden, getattr(original, method), self, but_for))
+            return
         originals, owners = holders(name, loaded)
-        passed = _passed(name)
         for owner, held in owners:  # private modules are where libraries call each other
-            self._hold(owner, last, Wrapped(held, name, self, passed and owner.__name__ in HOMES))
+            own_name = f"{owner.__name__}.{last}"
+            own_name = own_name if own_name in self.functions else forbidden
+            public = owner.__name__ in HOMES and but_for is NOBODY
+            self._hold(owner, last, Wrapped(held, own_name, self, NOBODY if public else EVERYBODY))
         for function in originals:
-            self.of.setdefault(id(function), (function, Wrapped(function, name, self, passed)))
+            self.of.setdefault(id(function), (function, Wrapped(function, forbidden, self, but_for)))
         method = vars(np.ndarray).get(last)
         if callable(method):  # those of tensors are seen by `torch_mode`
             self.methods[last] = _method(name, method, self)
@@ -100,25 +124,37 @@ class Substitutes:
         self.held[id(owner), name] = owner, name, substitute
 
 
-class Wrapped:
-    """A forbidden function: itself, unless learner's code reaches it while a probe runs."""
+#: What belongs to a substitute, by its id: no attribute of it leads there. The zygote's substitutes are never thrown away.
+_kept: dict[int, tuple] = {}
 
-    def __init__(self, original: Any, name: str, found: Substitutes, through: bool) -> None:
-        self.__dict__.update(_original=original, _name=name, _found=found, _through=through)
+
+class Wrapped:
+    """A forbidden function: itself, unless learner's code reaches it while a probe runs.
+
+    Parameters
+    ----------
+    name : which one is forbidden
+    but_for : libraries that may call it for themselves
+    """
+
+    def __init__(self, original: Any, name: str, found: Substitutes, but_for: re.Pattern) -> None:
+        _kept[id(self)] = self, original, name, found, but_for
         functools.update_wrapper(self, original, updated=())
         del self.__dict__["__wrapped__"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._found.refused(through=self._through):
-            self._found.refuse(self._name)
-        return self._original(*args, **kwargs)
+        _, original, name, found, but_for = _kept[id(self)]
+        if found.refused(but_for):
+            found.refuse(name)
+        return original(*args, **kwargs)
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute in _UFUNC_METHODS and self._found.refused():
-            self._found.refuse(self._name)
-        value = getattr(self._original, attribute)
+        _, original, name, found, but_for = _kept[id(self)]
+        if attribute in _UFUNC_METHODS and found.refused():
+            found.refuse(name)
+        value = getattr(original, attribute)
         inside = callable(value) and not attribute.startswith("__")  # `np.ma.tanh.f` is `np.tanh`
-        return Wrapped(value, self._name, self._found, self._through) if inside else value
+        return Wrapped(value, name, found, but_for) if inside else value
 
 
 class Finder:
@@ -144,32 +180,43 @@ class Hidden:
     """Stands where a forbidden module stood."""
 
     def __init__(self, module: str, found: Substitutes) -> None:
-        self.__dict__.update(_module=module, _found=found)
+        _kept[id(self)] = self, module, found
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        self._found.refuse(self._module)
+        self()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._found.refuse(self._module)
+        _, module, found = _kept[id(self)]
+        found.refuse(module)
 
 
-def _construction(name: str, kind: type, found: Substitutes) -> Callable:
-    original = kind.__init__
-
+def _entrance(name: str, original: Callable, found: Substitutes, but_for: re.Pattern) -> Callable:
     @functools.wraps(original)
-    def __init__(this: Any, *args: Any, **kwargs: Any) -> None:
-        if found.refused(through=_passed(name)):
+    def entered(this: Any, *args: Any, **kwargs: Any) -> Any:
+        if found.refused(but_for):
             found.refuse(name)
-        original(this, *args, **kwargs)
+        return original(this, *args, **kwargs)
 
-    return __init__
+    del entered.__wrapped__
+    return entered
+
+
+def _creation(original: Callable, files: set[str], found: Substitutes) -> Callable:
+    """What makes a module of machine code, but for a second one of those in `files`, which hold a forbidden function."""
+
+    def create(spec: Any, *args: Any) -> Any:
+        if found.rules is not None and found.rules.active and (spec.name in files or spec.origin in files):
+            found.refuse(spec.name)
+        return original(spec, *args)
+
+    return create
 
 
 def _method(name: str, original: Callable, found: Substitutes) -> Callable:
     def method(this: Any, *args: Any, **kwargs: Any) -> Any:
-        if found.refused(through=False):
+        if found.refused(EVERYBODY):
             found.refuse(name)
         return original(this, *args, **kwargs)
 
@@ -228,11 +275,6 @@ def is_module(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _passed(name: str) -> bool:
-    """Whether a call of `name` through functions of libraries still counts as learner's own."""
-    return name not in INSIDE_NUMPY
 
 
 def _resolve(name: str) -> Any:

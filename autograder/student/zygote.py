@@ -22,7 +22,7 @@ from typing import Any
 
 import IPython
 
-from autograder.student import forks, landlock, namespaces, seccomp
+from autograder.student import forks, landlock, namespaces, origins, seccomp
 from autograder.student.cells import SETUP, code_of
 from autograder.student.channel import Channel
 from autograder.student.display import display
@@ -249,6 +249,7 @@ def prepare() -> list[str]:
     seed(0)
     sys.dont_write_bytecode = True
     torch_mode()
+    origins.listen()
     return missing
 
 

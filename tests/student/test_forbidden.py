@@ -18,6 +18,9 @@ from autograder.student.process import Zygote
 HEAD = "import functools, math, numpy as np, torch, torch.nn.functional as F\nfrom numpy import tanh as t\n"
 
 
+ANGLES = {f"{home}.{name}": "" for home in ("math", "numpy") for name in ("cos", "sin", "tan", "cosh", "tanh")}
+
+
 def names_of(source: str) -> dict[str, Any]:
     """The globals of a learner's cell."""
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -116,7 +119,7 @@ def test_a_module_within_a_module_is_ruled_out(body: str) -> None:
         call(f"def f(x):\n    {body}", {"torch.nn.init": ""})
 
 
-SILENCE = {"numpy.errstate": "", "numpy.seterr": "", "warnings": ""}
+SILENCE = dict.fromkeys(("numpy.errstate", "numpy.seterr", "numpy.seterrcall", "warnings"), "")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,10 @@ def test_numpy_may_silence_what_it_likes(body: str) -> None:
     [
         "np.errstate(over='ignore')",
         "getattr(np, 'err' + 'state')(over='ignore')",
+        "np.errstate.__new__(np.errstate).__enter__()",
+        "np._core.umath._make_extobj(all='ignore')",
+        "np.geterrcall()",
+        "np.testing.suppress_warnings()",
         "np.seterr(all='ignore')",
         "list(map(np.seterr, ['ignore']))",
         "__import__('warnings').simplefilter('ignore')",
@@ -139,6 +146,17 @@ def test_numpy_may_silence_what_it_likes(body: str) -> None:
 def test_a_learner_may_not(body: str) -> None:
     with pytest.raises(ForbiddenError):
         call(f"def f(x): return {body}", SILENCE)
+
+
+@pytest.mark.parametrize("name", ["math.tanh", "numpy.tanh"])
+def test_it_is_called_by_the_name_that_was_used(name: str) -> None:
+    with pytest.raises(ForbiddenError, match=f"^{name} is ruled out"):
+        call(f"import numpy\ndef f(x): return {name}(0.5)", {"numpy.tanh": "", "math.tanh": ""})
+
+
+@pytest.mark.parametrize("attribute", ["__wrapped__", "_original", "_found", "_kept"])
+def test_no_attribute_of_a_substitute_leads_around_it(attribute: str) -> None:
+    assert not call(f"def f(x): return hasattr(np.tanh, '{attribute}')", {"numpy.tanh": ""})
 
 
 def test_a_class_is_ruled_out() -> None:
@@ -227,9 +245,8 @@ def test_nothing_forbidden_is_called_while_the_cell_loads(unlocked: Zygote) -> N
 
 
 def test_a_cell_that_draws_is_free_to(unlocked: Zygote) -> None:
-    angles = {f"{home}.{name}": "" for home in ("math", "numpy") for name in ("cos", "sin", "tan", "cosh", "tanh")}
     draw = "import matplotlib.pyplot as plt\nplt.plot([0, 1], [1, 2], 'o-')\nplt.ylabel('y', rotation=30)\nplt.gcf().canvas.draw()"
-    with unlocked.submission("import numpy as np", draw, name="a.b", forbid=angles) as student:
+    with unlocked.submission("import numpy as np", draw, name="a.b", forbid=ANGLES) as student:
         seen = student.load()
     assert (seen.status, seen.error) == ("ok", None)
 
@@ -249,6 +266,12 @@ BY_ANOTHER_HAND = {
     "import sys; sys.path.insert(0, '.')\nfrom mine import g\ndef f(x): return g(x)",
     "exec": "own = {'np': np}\nexec('def g(x): return np.tanh(x)', own)\nf = own['g']",
     "a file that is none": "own = {'np': np}\nexec(compile('def g(x): return np.tanh(x)', 'g.py', 'exec'), own)\nf = own['g']",
+    "a file of a library": "import functools\nown = {'np': np}\n"
+    "exec(compile('def g(x): return np.tanh(x)', functools.__file__, 'exec'), own)\nf = own['g']",
+    "a file somewhere": "own = {'np': np}\nexec(compile('def g(x): return np.tanh(x)', '/opt/g.py', 'exec'), own)\nf = own['g']",
+    "a file's name put in later": "def f(x): return vars(np)['tanh'](x)\nf.__code__ = f.__code__.replace(co_filename='/usr/lib/g.py')",
+    "code out of bytes": "import marshal\ncode = compile('g = np.tanh', '/opt/g.py', 'exec')\n"
+    "def f(x):\n    exec(marshal.loads(marshal.dumps(code)), own := {'np': np})\n    return own['g'](x)",
     "code named like the set-up cell's": "own = {'np': np}\n"
     "exec(compile('def g(x): return np.tanh(x)', '<set-up>', 'exec'), own)\nf = own['g']",
     "a thread": "from concurrent.futures import ThreadPoolExecutor as Pool\nfrom operator import attrgetter\n"
@@ -257,6 +280,11 @@ BY_ANOTHER_HAND = {
     "an axis": "from matplotlib.ticker import FuncFormatter\ndef f(x): return FuncFormatter(vars(np)['tanh'])(x)",
     "workers": "from joblib import Parallel, delayed\ndef f(x): return Parallel(1)([delayed(vars(np)['tanh'])(x)])[0]",
     "a template": "import jinja2\ndef f(x):\n    return float(jinja2.Template('{{ g(x) }}').render(g=vars(np)['tanh'], x=x))",
+    "a stack of its own": "from greenlet import greenlet\ng = vars(np)['tanh']\ndef f(x): return greenlet(g).switch(x)",
+    "a second copy": "import importlib.util as u, math\nspec = u.spec_from_file_location('other.math', math.__file__)\n"
+    "def f(x):\n    copy = u.module_from_spec(spec)\n    spec.loader.exec_module(copy)\n    return copy.tanh(x)",
+    "polar coordinates": "from matplotlib.projections.polar import PolarAxes\n"
+    "def f(x): return PolarAxes.PolarTransform().transform_non_affine(np.array([[1j * x, 1]]))",
     "timeit": "import timeit\ndef f(x): return timeit.timeit('np.tanh(0.0)', globals={'np': np}, number=1)",
 }
 
@@ -265,7 +293,7 @@ BY_ANOTHER_HAND = {
 def test_a_function_is_ruled_out_for_whatever_a_cell_sets_to_work(
     unlocked: Zygote, ask: Callable[..., list[Observation]], source: str
 ) -> None:
-    with unlocked.submission("import numpy as np", source, name="a.b", forbid={"numpy.tanh": ""}) as student:
+    with unlocked.submission("import numpy as np", source, name="a.b", forbid=ANGLES) as student:
         assert student.load().status == "ok"
         assert ask(student, [(1.0,)])[0].error == "ForbiddenError"
 
