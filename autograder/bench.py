@@ -171,7 +171,7 @@ def scores_of(course: Path, chapter: Chapter) -> dict[str, dict[str, float | Non
 
     settings = Settings(course)
     with open_gradebook(settings) as gradebook:
-        return Writer(gradebook, settings).scores(chapter.name)
+        return {student: known.scores for student, known in Writer(gradebook, settings).known(chapter.name).items()}
 
 
 def differences(ours: Mapping[str, Mapping[str, float | None]], stock: Mapping[str, Mapping[str, float | None]]) -> list[str]:

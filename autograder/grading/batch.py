@@ -23,6 +23,7 @@ from autograder.grading.register import open_gradebook, register
 from autograder.grading.settings import Settings, writable
 from autograder.grading.shared import FORKS, Zygotes, cores
 from autograder.grading.telling import one_line
+from autograder.grading.timestamps import handed_in
 from autograder.grading.worker import Job, blueprint_of, grade_job, warm
 from autograder.verdict import Verdict
 
@@ -123,8 +124,8 @@ def _to_be_done(settings: Settings, blueprints: Sequence[Any], batch: Batch, opt
     with open_gradebook(settings) as gradebook:
         register(settings, gradebook, blueprints)
         writer = Writer(gradebook, settings)
-        scores = {b.chapter.name: writer.scores(b.chapter.name) for b in blueprints}
-    return [e for e in batch.entries if options.force or not e.recall(scores[e.chapter.name].get(e.student, {}))]
+        known = {b.chapter.name: writer.known(b.chapter.name) for b in blueprints}
+    return [e for e in batch.entries if options.force or not e.recall(known[e.chapter.name].get(e.student))]
 
 
 def _grade(
@@ -194,13 +195,17 @@ def _keep(writer: Writer, entry: Entry, result: Graded | BaseException, batch: B
     """Grades first, then the page, the record last: a run that is killed in between does this submission again."""
     graded = lost(entry, result) if isinstance(result, BaseException) else result
     timestamp, strange = entry.handed_in
-    record = writer.record(entry.chapter.name, entry.chapter.slug, entry.student, graded, timestamp)
+    when = entry.result.parent / "timestamp.txt"
+    record = writer.record(entry.chapter.name, entry.chapter.slug, entry.student, graded, timestamp, outdated=handed_in(when.parent)[0])
     if timestamp:
-        write_whole(entry.result.parent / "timestamp.txt", f"{timestamp:%Y-%m-%d %H:%M:%S.%f} UTC\n")
+        write_whole(when, f"{timestamp:%Y-%m-%d %H:%M:%S.%f} UTC\n")
+    else:
+        when.unlink(missing_ok=True)
     entry.notes = (*graded.notes, *filter(None, [strange, graded.problem]))
     entry.verdicts = [c.verdict.as_json() for c in graded.cells]
     entry.state, entry.why = ("failed", "; ".join(graded.failures)) if graded.failures else ("graded", "")
     write_whole(entry.feedback, feedback_page(entry.student, entry.chapter, graded, record, entry.notes))
+    entry.by_people = record.by_people
     entry.remember()
     batch.warnings += [f"{entry.student}, {entry.chapter.name}: {note}" for note in (*entry.notes, *graded.failures)]
 

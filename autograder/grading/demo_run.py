@@ -67,7 +67,7 @@ def _recorded(settings: Settings, chapter: Chapter) -> dict[str, dict[str, float
     from autograder.grading.register import open_gradebook
 
     with open_gradebook(settings) as gradebook:
-        return Writer(gradebook, settings).scores(chapter.name)
+        return {student: known.scores for student, known in Writer(gradebook, settings).known(chapter.name).items()}
 
 
 def undeserved(made: list[Sample], scores: dict[str, dict[str, float | None]], batch: Batch) -> list[str]:

@@ -13,7 +13,7 @@ from autograder.card import WORDS, number
 from autograder.chapter import Chapter
 from autograder.grading.gradebook import Record
 from autograder.grading.judging import Graded, GradedCell
-from autograder.grading.outputs import cell_outputs, is_png, limited, visible
+from autograder.grading.outputs import is_png, limited, visible
 
 _LOOKS = {"passed": "passed", "partly": "partly", "not attempted": "idle", "not run": "idle"}
 _MAX_CODE = 20_000
@@ -83,7 +83,7 @@ def _row(cell: GradedCell, record: Record | None) -> dict[str, Any]:
         "by_hand": "" if by_hand is None else number(by_hand),
         "comment": dict(record.comments).get(slot.solution_id, "") if record else "",
         "source": limited(visible(cell.source), _MAX_CODE),
-        "outputs": [shown for output in cell_outputs(cell.outcome) if any((shown := _shown(output)).values())],
+        "outputs": [shown for output in cell.outputs if any((shown := _shown(output)).values())],
     }
 
 

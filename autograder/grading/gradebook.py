@@ -4,6 +4,7 @@ nbgrader's own methods commit after every step, so that a killed run leaves half
 classes and committed at once.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,45 @@ class Record:
     timestamp: datetime | None = None
     by_hand: Mapping[str, float] = ()  # type: ignore[assignment]
     comments: Mapping[str, str] = ()  # type: ignore[assignment]
+    due: datetime | None = None
+
+    @property
+    def by_people(self) -> str:
+        """What is not the autograder's, as one text."""
+        return _by_people(self.by_hand, self.comments, self.timestamp, self.due)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the gradebook has of a submission that was graded before.
+
+    Attributes
+    ----------
+    scores : cell → the score that the autograder gave
+    by_hand, comments, timestamp, due : as in `Record`
+    """
+
+    scores: dict[str, float | None]
+    by_hand: dict[str, float]
+    comments: dict[str, str]
+    timestamp: datetime | None
+    due: datetime | None
+
+    @property
+    def by_people(self) -> str:
+        """What is not the autograder's, as one text."""
+        return _by_people(self.by_hand, self.comments, self.timestamp, self.due)
+
+
+def _by_people(by_hand: Mapping[str, float], comments: Mapping[str, str], timestamp: datetime | None, due: datetime | None) -> str:
+    return json.dumps([sorted(dict(by_hand).items()), sorted(dict(comments).items()), str(timestamp), str(due)])
+
+
+def _by_hand(auto: float | None, manual: float | None, extra: float | None) -> float | None:
+    """What a grader has given for a cell; None if that is the autograder's affair."""
+    if manual is not None:
+        return manual + (extra or 0.0)
+    return (auto or 0.0) + extra if extra else None
 
 
 class Writer:
@@ -46,25 +86,43 @@ class Writer:
         self._late = AssignLatePenalties(config=settings.config, log=quiet_nbgrader())
         self._late.init_plugin()
 
-    def scores(self, chapter: str) -> dict[str, dict[str, float | None]]:
-        """Student → cell → the score that the autograder gave, for all that have been graded."""
-        from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
+    def known(self, chapter: str) -> dict[str, Known]:
+        """Student → what the gradebook has, for all that have been graded."""
+        from nbgrader.api import Assignment, BaseCell, Comment, Grade, SubmittedAssignment, SubmittedNotebook
 
-        rows = (
-            self.db.query(SubmittedAssignment.student_id, BaseCell.name, Grade.auto_score)
-            .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
-            .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
-            .join(BaseCell, BaseCell.id == Grade.cell_id)
-            .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
-            .filter(Assignment.name == chapter)
+        def of_cells(table: Any, *columns: Any) -> Any:
+            return (
+                self.db.query(SubmittedAssignment.student_id, BaseCell.name, *columns)
+                .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+                .join(table, table.notebook_id == SubmittedNotebook.id)
+                .join(BaseCell, BaseCell.id == table.cell_id)
+                .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+                .filter(Assignment.name == chapter)
+            )
+
+        due = self.db.query(Assignment.duedate).filter(Assignment.name == chapter).scalar()
+        times = self.db.query(SubmittedAssignment.student_id, SubmittedAssignment.timestamp).join(
+            Assignment, Assignment.id == SubmittedAssignment.assignment_id
         )
-        found: dict[str, dict[str, float | None]] = {}
-        for student, cell, score in rows:
-            found.setdefault(student, {})[cell] = score
+        found = {student: Known({}, {}, {}, timestamp, due) for student, timestamp in times.filter(Assignment.name == chapter)}
+        for student, cell, auto, manual, extra in of_cells(Grade, Grade.auto_score, Grade.manual_score, Grade.extra_credit):
+            found[student].scores[cell] = auto
+            given = _by_hand(auto, manual, extra)
+            if given is not None:
+                found[student].by_hand[cell] = given
+        for student, cell, comment in of_cells(Comment, Comment.manual_comment):
+            if comment:
+                found[student].comments[cell] = comment
         return found
 
-    def record(self, chapter: str, slug: str, student: str, graded: Graded, timestamp: datetime | None) -> Record:
+    def record(
+        self, chapter: str, slug: str, student: str, graded: Graded, timestamp: datetime | None, outdated: datetime | None = None
+    ) -> Record:
         """Write the grades of one submission, all or nothing.
+
+        Parameters
+        ----------
+        timestamp : when it was handed in, if that is known; what the gradebook says stays otherwise, unless it is `outdated`
 
         Raises
         ------
@@ -74,7 +132,7 @@ class Writer:
 
         try:
             submission = self._submission(chapter, student)
-            if timestamp:
+            if timestamp or submission.timestamp == outdated:
                 submission.timestamp = timestamp
             notebook = next(n for n in submission.notebooks if n.name == slug)
             self._grade(notebook, graded)
@@ -141,8 +199,7 @@ class Writer:
 
 
 def _record(submission: Any, notebook: Any, penalty: float) -> Record:
-    by_hand = {g.name: g.manual_score + (g.extra_credit or 0.0) for g in notebook.grades if g.manual_score is not None}
-    by_hand |= {g.name: g.auto_score + g.extra_credit for g in notebook.grades if g.manual_score is None and g.extra_credit}
+    given = {g.name: _by_hand(g.auto_score, g.manual_score, g.extra_credit) for g in notebook.grades}
     comments = {c.name: c.manual_comment for c in notebook.comments if c.manual_comment}
     return Record(
         score=notebook.score,
@@ -150,6 +207,7 @@ def _record(submission: Any, notebook: Any, penalty: float) -> Record:
         seconds_late=submission.total_seconds_late,
         penalty=penalty,
         timestamp=submission.timestamp,
-        by_hand=by_hand,
+        by_hand={cell: points for cell, points in given.items() if points is not None},
+        due=submission.assignment.duedate,
         comments=comments,
     )

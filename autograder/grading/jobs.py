@@ -16,6 +16,7 @@ from autograder.course import nearest
 from autograder.errors import UnknownNameError
 from autograder.grading.blueprint import Blueprint
 from autograder.grading.files import write_whole
+from autograder.grading.gradebook import Known
 from autograder.grading.settings import Settings
 from autograder.grading.submission import digest
 from autograder.grading.timestamps import handed_in
@@ -30,6 +31,7 @@ class Entry:
     state : "queued", "graded", "unchanged" or "failed"
     why : the reason of a failure
     verdicts : one dict for each graded cell, as `Verdict.as_json` gives them
+    by_people : what its page says of graders and of times, as one text
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Entry:
     why: str = ""
     verdicts: list[dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()
+    by_people: str = ""
 
     @property
     def chapter(self) -> Chapter:
@@ -80,14 +83,16 @@ class Entry:
     def remember(self) -> None:
         """Write the record; the last step of grading a submission."""
         kept = {"key": self.key, "state": self.state, "why": self.why, "verdicts": self.verdicts, "notes": self.notes}
+        kept["by_people"] = self.by_people
         write_whole(self.record, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
 
-    def recall(self, scores: dict[str, float | None]) -> bool:
-        """Take over the results of an earlier run, if they are about this very submission and the gradebook has them."""
+    def recall(self, known: Known | None) -> bool:
+        """Take over the results of an earlier run, if they are about this very submission and the gradebook has them and nothing new."""
         try:
             kept = json.loads(self.record.read_text(encoding="utf-8"))
-            known = {v["exercise"].replace(".", "-"): v["points"] for v in kept["verdicts"]}
-            same = kept["key"] == self.key and kept["state"] == "graded" and known == scores
+            scores = {v["exercise"].replace(".", "-"): v["points"] for v in kept["verdicts"]}
+            same = kept["key"] == self.key and kept["state"] == "graded"
+            same = same and known is not None and known.scores == scores and known.by_people == kept["by_people"]
             same = same and self.result.exists() and self.feedback.exists()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
@@ -114,7 +119,8 @@ def find_entries(settings: Settings, blueprint: Blueprint, students: Collection[
 
 
 def _folders(settings: Settings, chapter: str) -> list[tuple[str, Path]]:
-    pattern = str(settings.folder("submitted", "*", chapter))
+    anybody = "\ue000"  # a folder's own name may hold what glob would take for a pattern
+    pattern = glob.escape(str(settings.folder("submitted", anybody, chapter))).replace(anybody, "*")
     name = settings.coursedir.submitted_directory
     regexp = re.compile(settings.coursedir.format_path(name, "(?P<student>[^/]+)", re.escape(chapter), escape=True))
     matches = ((regexp.fullmatch(path), Path(path)) for path in glob.glob(pattern))

@@ -3,7 +3,7 @@
 import ast
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from autograder.quiz_verdict import quiz_verdict
 from autograder.solo import limits_of
 from autograder.student.limits import Limits
 from autograder.student.observe import Call
-from autograder.student.outcome import CellOutcome
 from autograder.student.probes import ReadName
 from autograder.student.process import Zygote
 from autograder.student.warm import ON_FIRST_USE
@@ -34,12 +33,12 @@ MISSING = "The cell of this exercise is missing in the notebook that was handed 
 
 @dataclass(frozen=True)
 class GradedCell:
-    """One graded cell: the verdict, the text it is about, and what running that text did."""
+    """One graded cell: the verdict, the text it is about, and what running that text showed, made harmless, in nbformat's terms."""
 
     slot: Slot
     verdict: Verdict
     source: str = ""
-    outcome: CellOutcome | None = None
+    outputs: Sequence[dict[str, Any]] = ()
     failure: str = ""
 
 
@@ -180,7 +179,7 @@ def _exercise(blueprint: Blueprint, slot: Slot, source: str, bench: Bench) -> Gr
         setup, source, name=slot.exercise, wanted=exercise.names, forbid=exercise.forbid, limits=limits
     ) as student:
         verdict = judge(prepared, student, points=slot.points, source=source, start=slot.start, thorough=bench.thorough)
-        return GradedCell(slot, verdict, source, student.outcome)
+        return GradedCell(slot, verdict, source, cell_outputs(student.outcome))
 
 
 def _answer_sheet(blueprint: Blueprint, slot: Slot, source: str, bench: Bench) -> GradedCell:
@@ -191,8 +190,8 @@ def _answer_sheet(blueprint: Blueprint, slot: Slot, source: str, bench: Bench) -
             seen = student.ask(_READ_ANSWERS, [Call(())])[0] if outcome.status == "ok" else None
             answers = seen.value if seen and not seen.error else None
             if outcome.status != "ok":
-                return _not_run(slot, outcome.message, outcome.status, source=source, outcome=outcome)
-    return GradedCell(slot, quiz_verdict(blueprint.chapter.name, mark(blueprint.chapter.questions, answers)), source, outcome)
+                return _not_run(slot, outcome.message, outcome.status, source=source, outputs=cell_outputs(outcome))
+    return GradedCell(slot, quiz_verdict(blueprint.chapter.name, mark(blueprint.chapter.questions, answers)), source, cell_outputs(outcome))
 
 
 _READ_ANSWERS = cloudpickle.dumps(ReadName("answers"))
@@ -218,7 +217,7 @@ def graded_notebook(blueprint: Blueprint, submission: Submission, graded: Graded
 def show_verdicts(notebook: dict[str, Any], graded: Graded) -> dict[str, Any]:
     """Put verdicts and outputs into a rebuilt notebook, in place; other cells show nothing."""
     outputs = {c.slot.grade_id: [verdict_output(c.verdict)] for c in graded.cells}
-    outputs |= {c.slot.solution_id: cell_outputs(c.outcome) for c in graded.cells}
+    outputs |= {c.slot.solution_id: [*c.outputs] for c in graded.cells}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             id = cell["metadata"].get("nbgrader", {}).get("grade_id")

@@ -18,13 +18,19 @@ from autograder.student.outcome import CellOutcome
 MAX_TEXT = 10_000
 MAX_IMAGE = 1_500_000
 MAX_PIXELS = 25_000_000
+MAX_SIDE = 10_000
 MAX_OUTPUTS = 20
+#: Characters of HTML that are taken of one cell.
+MAX_HTML = 100_000
 _TAGS = set(
     re.findall(r"\w+", "table thead tbody tfoot tr th td caption p br b i em strong code pre ul ol li sub sup span div hr dl dt dd")
 )
 _ATTRIBUTES = {"td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
 #: A formatting tag that is not closed where it should be is repeated in every element after it: so many pairs of the two may be.
 _MAX_PAIRS = 100_000
+#: Cleaning takes time with the square of how deep tags nest.
+_MAX_TAGS = 3_000
+_TAG = re.compile(r"<\s*[a-z]", re.I)
 _FORMATTING = re.compile(r"<\s*(b|i|em|strong|code|a|big|font|nobr|s|small|strike|tt|u)\b", re.I)
 #: JupyterLab typesets formulas in HTML; nbgrader's pages do so by an older program.
 NO_FORMULAS = '<div class="mathjax_ignore tex2jax_ignore">'
@@ -45,7 +51,7 @@ def limited(text: str, most: int = MAX_TEXT) -> str:
 def clean_html(text: str) -> str:
     """HTML of a submission with nothing but structure left, in which no formula is typeset; "" if it is too much."""
     text = _ANSI.sub("", limited(text, 5 * MAX_TEXT))
-    if len(_FORMATTING.findall(text)) * text.count("<") > _MAX_PAIRS:
+    if len(_FORMATTING.findall(text)) * text.count("<") > _MAX_PAIRS or len(_TAG.findall(text)) > _MAX_TAGS:
         return ""
     cleaned = nh3.clean(text, tags=_TAGS, attributes=_ATTRIBUTES, attribute_filter=_span, link_rel=None, strip_comments=True)
     # one character for another: to take some away could take the quote with it that closes an attribute
@@ -66,7 +72,7 @@ def is_png(text: str) -> bool:
     if len(head) < 24 or head[:8] != _PNG:
         return False
     width, height = struct.unpack(">II", head[16:24])
-    return width * height <= MAX_PIXELS
+    return width * height <= MAX_PIXELS and max(width, height) <= MAX_SIDE
 
 
 def clean_bundle(bundle: dict[str, str]) -> dict[str, str]:
@@ -86,7 +92,10 @@ def cell_outputs(outcome: CellOutcome | None) -> list[dict[str, Any]]:
         return []
     streams = [(name, limited(visible(getattr(outcome, name)))) for name in ("stdout", "stderr")]
     shown = [{"output_type": "stream", "name": name, "text": text} for name, text in streams if text]
-    bundles = [clean_bundle(b) for b in outcome.outputs[:MAX_OUTPUTS]]
+    bundles, left = [], MAX_HTML
+    for bundle in outcome.outputs[:MAX_OUTPUTS]:
+        left -= len(bundle.get("text/html", ""))
+        bundles.append(clean_bundle(bundle if left >= 0 else bundle | {"text/html": ""}))
     shown += [{"output_type": "display_data", "metadata": {}, "data": b} for b in bundles]
     return shown + _error(outcome)
 

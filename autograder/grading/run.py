@@ -29,6 +29,8 @@ def run(names: Sequence[str], origin: str | None, options: Options, as_json: boo
     with _progress(as_json) as bar:
         batch = grade_course(settings, chosen, options, bar.started, bar.advanced)
     batch.warnings[:0] = notes
+    if not batch.entries and not batch.warnings:
+        raise CourseError(f"There is nothing to grade for {', '.join(c.name for c in chosen)} in {settings.folder('submitted').resolve()}.")
     tell(batch, settings, as_json)
     return 1 if batch.interrupted or batch.count("failed") or batch.count("queued") else 0
 
@@ -83,6 +85,6 @@ def tell(batch: Batch, settings: Settings, as_json: bool) -> None:
     unchanged = batch.count("unchanged")
     words = [f"{batch.count('graded')} graded", f"{unchanged} unchanged since they were graded" if unchanged else ""]
     words += [f"{batch.count(state)} {word}" for state, word in (("failed", "failed"), ("queued", "not done yet")) if batch.count(state)]
-    console.print(", ".join(filter(None, words)) + f". Feedback: {settings.folder('feedback').resolve()}", soft_wrap=True)
+    console.print(", ".join(filter(None, words)) + f". Feedback: {settings.folder('feedback').resolve()}", soft_wrap=True, markup=False)
     if batch.interrupted:
         console.print("Interrupted. What is graded is safe; run the same command again to go on.")

@@ -105,7 +105,7 @@ def parse(data: bytes, name: str) -> list[Any]:
         hint = " It has an old format: open it in JupyterLab and save it." if old else ""
         raise NotebookError(f"{name} is no notebook: it has no list of cells.{hint}")
     if notebook.get("nbformat") != 4:
-        raise NotebookError(f"{name} has the notebook format {_printable(str(notebook.get('nbformat'))[:20])}; format 4 is needed.")
+        raise NotebookError(f"{name} has the notebook format {_printable(repr(notebook.get('nbformat'))[:20])}; format 4 is needed.")
     return notebook["cells"]
 
 

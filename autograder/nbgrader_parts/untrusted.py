@@ -4,6 +4,7 @@
 - Whatever else lies in the folder is copied beside the graded notebook, links followed. Of a chapter only `timestamp.txt` is taken.
 """
 
+import stat
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from nbgrader.utils import find_all_files
 
 from autograder.course import chapters
 from autograder.grading.timestamps import handed_in
+
+_MOST = 1_000
 
 
 def install() -> None:
@@ -29,6 +32,15 @@ def _timestamp(self: CourseDirectory, dest_path: str) -> datetime | None:
 
 
 def _files(path: str, exclude: list[str] | None = None) -> list[str]:
-    files = [f for f in find_all_files(path, exclude) if not Path(f).is_symlink()]
-    ours = (Path.cwd() / "chapters").is_dir() and Path(path).name in chapters(Path.cwd())
-    return [f for f in files if Path(f).name == "timestamp.txt"] if ours else files
+    if (Path.cwd() / "chapters").is_dir() and Path(path).name in chapters(Path.cwd()):
+        return [str(file) for file in [Path(path) / "timestamp.txt"] if _is_small(file)]
+    return [f for f in find_all_files(path, exclude) if not Path(f).is_symlink()]
+
+
+def _is_small(path: Path) -> bool:
+    """Whether this is a file, and no larger than a time."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size <= _MOST

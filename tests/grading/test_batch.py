@@ -147,11 +147,48 @@ def test_late_work_and_what_graders_gave_by_hand(course, grade):
         assert submission.late_submission_penalty == 7.0
         gradebook.find_grade("mini-root", "mini", CHAPTER, "ann").manual_score = 1.0
         gradebook.db.commit()
-    grade(force=True)
+    assert [e.state for e in grade().entries] == ["graded"]
     with Gradebook(url, "dlcourse") as gradebook:
         grade_ = gradebook.find_grade("mini-root", "mini", CHAPTER, "ann")
         assert (grade_.auto_score, grade_.manual_score, grade_.needs_manual_grade) == (3.0, 1.0, True)
     assert "A grader gave 1 points by hand" in (course / "feedback" / "ann" / CHAPTER / "mini.html").read_text()
+    with Gradebook(url, "dlcourse") as gradebook:
+        gradebook.update_or_create_assignment(CHAPTER, duedate="2026-03-03 10:00:00")
+    assert [e.state for e in grade().entries] == ["graded"]
+    assert [e.state for e in grade().entries] == ["unchanged"]
+    assert "late" not in (course / "feedback" / "ann" / CHAPTER / "mini.html").read_text().partition("<body>")[2]
+
+
+def test_a_new_notebook_does_not_keep_the_time_of_the_old_one(course, grade):
+    from nbgrader.api import Gradebook
+
+    def recorded_time():
+        with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "dlcourse") as gradebook:
+            return gradebook.find_submission(CHAPTER, "ann").timestamp
+
+    timestamp = course / "submitted" / "ann" / CHAPTER / "timestamp.txt"
+    hand_in(course, "ann", {})
+    timestamp.write_text("2026-03-02 10:00:00 UTC")
+    grade()
+    assert recorded_time() == datetime(2026, 3, 2, 10)
+    hand_in(course, "ann", RIGHT)
+    timestamp.unlink()
+    grade()
+    assert recorded_time() is None
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "dlcourse") as gradebook:  # what an instructor has set stays
+        gradebook.find_submission(CHAPTER, "ann").timestamp = datetime(2026, 3, 5)
+        gradebook.db.commit()
+    grade(force=True)
+    assert recorded_time() == datetime(2026, 3, 5)
+
+
+def test_a_course_may_lie_in_a_folder_with_brackets(course, bench, monkeypatch):
+    root = course.rename(course.parent / "course [2026] *")
+    monkeypatch.chdir(root)
+    monkeypatch.setitem(worker._benches, (os.getpid(), "none"), bench)
+    hand_in(root, "ann", RIGHT)
+    batch = grade_course(Settings(root), list(chapters(root).values()), Options(sandbox="none", make=lambda n: Here()))
+    assert [e.student for e in batch.entries] == ["ann"]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_grade_from_a_zip_locked_in_and_told_in_tables(course, tmp_path):
 def test_nothing_to_grade_and_unknown_names_are_said(course):
     for arguments, says in (
         (["grade"], "nothing to grade"),
+        (["grade", "mini"], "nothing to grade for 01-mini"),
         (["grade", "nope"], "no chapter 'nope'"),
         (["grade", "1", "--student", "x"], "'x' has handed in"),
     ):

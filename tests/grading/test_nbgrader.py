@@ -1,6 +1,7 @@
 """nbgrader's own commands on the same course: ours in the place of Execute, and the same scores as stock."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -43,6 +44,9 @@ def three_ways(built, tmp_path_factory):
     return roots
 
 
+HOSTILE = ("a-damaged", "b-binary", "c-metadata", "d-pipe", "e-large")
+
+
 def be_hostile(root):
     """Submissions on which stock nbgrader stops, or is taken in."""
     hand_in(root, "a-damaged", b'{"cells": [')
@@ -56,6 +60,10 @@ def be_hostile(root):
     (path.parent / "timestamp.txt").write_text("no time at all")
     (path.parent / "numpy.py").write_text("raise SystemExit")
     (path.parent / "link").symlink_to("/etc/passwd")
+    (path.parent / "deeper").mkdir()
+    (path.parent / "deeper" / "timestamp.txt").write_text("2026-01-01 00:00:00 UTC")
+    os.mkfifo(hand_in(root, "d-pipe", RIGHT).parent / "timestamp.txt")
+    (hand_in(root, "e-large", RIGHT).parent / "timestamp.txt").write_text("2026-01-01" + " " * 1_000_000)
 
 
 HONEST = ("right", "half", "mistakes", "empty", "typo")
@@ -73,13 +81,16 @@ def test_hostile_submissions_do_not_stop_nbgraders_batch(three_ways):
     assert three_ways["said"].returncode == 0, three_ways["said"].stderr[-3000:]
     ours, direct = recorded(three_ways["ours"]), recorded(three_ways["dlcourse"])
     assert ours == direct
-    assert {who: sum(v for (w, _), v in ours.items() if w == who) for who in ("a-damaged", "b-binary", "c-metadata")} == {
+    assert {who: sum(v for (w, _), v in ours.items() if w == who) for who in HOSTILE} == {
         "a-damaged": 0.0,
         "b-binary": 0.0,
         "c-metadata": 7.0,
+        "d-pipe": 7.0,
+        "e-large": 7.0,
     }
+    assert not (three_ways["ours"] / "autograded" / "e-large" / CHAPTER / "timestamp.txt").exists()
     copied = {p.name for p in (three_ways["ours"] / "autograded" / "c-metadata" / CHAPTER).iterdir()}
-    assert not copied & {"numpy.py", "link"}
+    assert not copied & {"numpy.py", "link", "deeper"}
 
 
 def test_the_graded_notebooks_are_the_same_and_valid(three_ways):
@@ -111,7 +122,7 @@ def test_nbgraders_feedback_and_export_work_and_hide_the_tests(three_ways):
 
 
 def test_dlcourse_takes_over_a_course_that_nbgrader_graded(three_ways, tmp_path):
-    root = shutil.copytree(three_ways["ours"], tmp_path / "course", symlinks=True)
+    root = shutil.copytree(three_ways["ours"], tmp_path / "course", ignore=shutil.ignore_patterns("?-*"))
     done = dlcourse(root, "grade", "mini", "--sandbox", "none", "--json", "--student", "right")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["submissions"][0]["points"] == 7.0

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import time
 
 import pytest
 
@@ -52,6 +53,20 @@ def test_a_table_of_a_data_frame_survives():
 @pytest.mark.parametrize("text", ["<p>" + "".join(f"<b {i:x}>" for i in range(n)) + "</p><p>x" * n for n in (300, 1000, 3000)])
 def test_html_does_not_grow(text):
     assert len(clean_html(text)) < 500_000
+
+
+@pytest.mark.parametrize("text", ["<ul><li>" * 6_000, "<div></x>" * 5_000, "<div><!--</div>-->" * 2_700, "<dl><dd>" * 1_499])
+def test_html_is_cleaned_in_no_time(text):
+    began = time.process_time()
+    clean_html(text)
+    assert time.process_time() - began < 0.2
+
+
+def test_a_cell_shows_so_much_html_and_then_text():
+    bundle = {"text/plain": "a table", "text/html": "<p>" + "x" * 30_000 + "</p>"}
+    shown = [o["data"] for o in cell_outputs(CellOutcome(outputs=(bundle,) * 5))]
+    assert [*map(len, shown)] == [2, 2, 2, 1, 1]
+    assert all(data["text/plain"] == "a table" for data in shown)
 
 
 def test_entities_hide_nothing():
