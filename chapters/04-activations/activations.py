@@ -119,7 +119,7 @@ reveal(f"{value}, and “{caught[0].message}”", answer="0.0, and a warning", k
 #
 # Write `sigmoid(z)` and its derivative at `z`, `dsigmoid(z)`.
 #
-# - `z`: a float32 or float64 array of any shape, also 0-d, empty or transposed. The result is a new array with its shape and its dtype: float32 stays float32.
+# - `z`: a float32 or float64 array of any size and shape, also 0-d, empty, transposed or reversed (`a[::-1]`). The result is a new array with its shape and its dtype: float32 stays float32.
 # - No overflow and no warning for $|z|\le 10^4$ in either dtype.
 # - float64 results are accurate to $10^{-12}$, so clipping `z` at 20 or 25 is no way out.
 # - NumPy (or plain Python); no `scipy`, no `torch`.
@@ -183,7 +183,7 @@ print(f"ten layers at z = 0: {(best * (1 - best)) ** 10:.2g}    one slope at z =
 #
 # Write `tanh(z)` and its derivative at `z`, `dtanh(z)`.
 #
-# - `z`: a float64 array of any shape, also 0-d, empty or transposed. The result has its shape.
+# - `z`: a float64 array of any size and shape, also 0-d, empty, transposed or reversed (`a[::-1]`). The result is a new array of its shape.
 # - No overflow, no `nan` and no warning for $|z|\le10^4$. Both are accurate to $10^{-11}$ everywhere, so clipping `z` or setting $\pm1$ from 10 or 12 on is no way out.
 # - Build it from `exp` (`expm1` is fine): no `tanh`, `sinh`, `cosh`, `tan`, `sin` or `cos` of NumPy, `math` or `cmath`, no `scipy`, no `torch`.
 # - Do not silence warnings: `np.errstate`, `np.seterr` and the `warnings` module are ruled out.
@@ -293,7 +293,7 @@ assert same_sign_fraction(np.ones((2, 2)), np.zeros(2)) == 0.0, "no example with
 #
 # Write `relu(z)`, `leaky_relu(z, alpha=0.01)` and `elu(z, alpha=1.0)`.
 #
-# - `z`: a float64 array of any shape, also 0-d, empty or transposed. The result has its shape.
+# - `z`: a float64 array of any size and shape, also 0-d, empty, transposed or reversed (`a[::-1]`). The result is a new array of its shape.
 # - `leaky_relu`: $z$ for $z>0$, $\alpha z$ otherwise.
 # - `elu`: $z$ for $z>0$, $\alpha(e^z-1)$ otherwise; no overflow and no warning for $|z|\le10^4$.
 # - Both for *any* `alpha`, also 0, above 1 or negative.
@@ -380,7 +380,7 @@ reveal(
 #
 # Write `dead_report(batches)` → `(dead, zeros)`, two floats.
 #
-# - `batches`: a list (not empty) of post-ReLU activations, one array a batch, all values $\ge0$. The *last* axis holds the units, the same in every batch. Before it stand one axis of examples, whose number
+# - `batches`: a list (not empty) of post-ReLU activations, one array a batch, all values $\ge0$. The *last* axis holds the units, one or more, the same in every batch. Before it stand one axis of examples, whose number
 #   differs from batch to batch, and perhaps one axis of tokens. The number of tokens may differ too.
 # - `dead`: the fraction of units that are exactly 0 for every example (and token) of every batch. $10^{-12}$ is not 0.
 # - `zeros`: the fraction of zero entries among all entries of all batches together.
@@ -418,9 +418,9 @@ assert np.isclose(dead_report([np.eye(4)])[0], 0.0), "75 % zeros, and yet every 
 #
 # Write `prelu(x, alpha, dY)` → `(y, dx, dalpha)`.
 #
-# - `x`: float array $(N, C)$, without exact zeros (at 0 the slope is a matter of convention). `alpha`: float array $(C,)$, one slope a channel, possibly 0, negative or above 1.
+# - `x`: float array $(N, C)$, without exact zeros (at 0 the slope is a matter of convention), but perhaps with $\pm10^{-6}$. `alpha`: float array $(C,)$, one slope a channel, possibly 0, negative or above 1.
 #   `dY`: float array $(N, C)$, the gradient of the loss with respect to `y`.
-# - `y` $(N,C)$: `x` where it is positive, its channel's slope times `x` elsewhere. `dx` $(N,C)$ and `dalpha` $(C,)$: the gradients of the loss with respect to `x` and `alpha`.
+# - `y` $(N,C)$: `x` where it is positive, its channel's slope times `x` elsewhere. `dx` $(N,C)$ and `dalpha` $(C,)$: the gradients of the loss with respect to `x` and `alpha`. All three are new arrays.
 #
 # For `x = [[-2., 3.]]`, `alpha = [0.1, 0.5]`, `dY = [[1., 4.]]`: `y = [[-0.2, 3.]]`, `dx = [[0.1, 4.]]`, `dalpha = [-2., 0.]`.
 #
@@ -480,7 +480,7 @@ explore(
 #
 # Write `gelu(z, approximate="none")` with all three forms.
 #
-# - `z`: a float64 array of any shape, also 0-d, empty or transposed, $|z|\le40$. The result has its shape.
+# - `z`: a float64 array of any size and shape, also 0-d, empty, transposed or reversed (`a[::-1]`), $|z|\le40$. The result is a new array of its shape.
 # - `approximate` is `"none"` (exact), `"tanh"` or `"sigmoid"`. Each form is checked to a relative $10^{-7}$, far below their differences; errors below $10^{-12}$ do not count.
 # - The set-up cell gives you `erf(array)`. `np.tanh` is allowed; `torch` and `scipy` are not.
 #
@@ -520,7 +520,7 @@ assert np.allclose(gelu(one, approximate="sigmoid"), [0.845796, -0.064340], atol
 #
 # Write `silu(z)` → `(value, derivative)`, a tuple of two arrays.
 #
-# - `z`: a float64 array of any shape, also 0-d, empty or transposed. Both results have its shape.
+# - `z`: a float64 array of any size and shape, also 0-d, empty, transposed or reversed (`a[::-1]`). Both results are new arrays of its shape.
 # - Both are accurate to $10^{-12}$, so a difference quotient is no way out.
 # - No overflow, no warning and no `nan` for $|z|\le1000$. NumPy or plain Python; no `torch`, no `scipy`.
 # - Do not silence warnings: `np.errstate`, `np.seterr` and the `warnings` module are ruled out.
@@ -613,6 +613,7 @@ assert matched_hidden(512, 2048) == 1365, "2/3 of 2048 is 1365.33; round down"
 # - `x`: tensor $(\dots,D)$ with any number of leading axes, also none. `W`: tensor $(2F,D)$, stored as in `nn.Linear`. `b`: tensor $(2F,)$. All three are float32, or all are float64.
 # - Project: $p=xW^\top+b$. The *first* $F$ features of $p$ are the linear content, the *last* $F$ are the gate.
 # - Return content $\odot\ \mathrm{SiLU}(\text{gate})$, shape $(\dots,F)$; gradients flow through it to `x`, `W` and `b`. Everything in torch is allowed.
+# - No overflow, no `nan` in the result for gates within $\pm200$, in float32 too. Gradients are asked for gates within $\pm50$.
 #
 # With $p=(3,\,2)$, that is $F=1$, the result is $3\cdot2\,\sigma(2)=5.2848$.
 #
@@ -675,7 +676,7 @@ reveal(f"{demos.softmax(demos.LOGITS / 0.5)[0]:.0%}", answer="83 %", key="activa
 #
 # Write `softmax(z, axis=-1, T=1.0)`.
 #
-# - `z`: a float64 or int64 array with one to three axes, at least one entry along `axis`. The result has its shape.
+# - `z`: a float64 or int64 array with one to three axes, none of length 0, perhaps transposed or reversed (`a[::-1]`). The result is a new array of its shape.
 # - Every slice along `axis` sums to 1; a negative `axis` counts from the end, as in NumPy. `T > 0` divides the logits. For $|z|/T\le40$ the result is accurate to $10^{-12}$: no epsilon in the denominator.
 # - No overflow, no `nan`, no warning for $|z|\le10^4$ and $T\ge0.1$, also when one row lies 20 000 below another.
 # - NumPy or plain Python; no `scipy`, no `torch`.
@@ -717,7 +718,7 @@ assert np.isfinite(softmax(np.array([[1e4, 0.0], [-1e4, 0.0]]))).all(), "large l
 #
 # Write `cross_entropy(logits, y)`.
 #
-# - `logits`: float32 or float64 array $(N,C)$, $N\ge1$. `y`: int32 or int64 array $(N,)$ with the right classes.
+# - `logits`: float32 or float64 array $(N,C)$, $N\ge1$, $C\ge1$, perhaps transposed (`a.T`). `y`: int32 or int64 array $(N,)$ with the right classes.
 # - Return the mean over the examples of $-\log\mathrm{softmax}(\text{logits}_n)_{y_n}$, a float.
 # - As exact as the dtype allows (for moderate float64 logits to $10^{-12}$), finite and without warning for logits of $\pm10^4$, also when the right class is hopeless: the loss of `[[10000., 0.]]` with `y = [1]` is 10000.
 # - NumPy or plain Python; no `scipy`, no `torch`.
@@ -836,7 +837,7 @@ assert torch.allclose(logits_.grad, torch.tensor([[-1.0, 1.0]])), f"the gradient
 #
 # - Keep the architecture, a plain chain: `depth` hidden `nn.Linear` layers of `width` units, each with weights of its own and with a nonlinearity after *each*, the first and the last included, then one `nn.Linear`
 #   to `n_classes`. Each layer works on the result of the one before and on nothing earlier: no sums like `h + f(h)`. You may add
-#   normalization layers; they may stand in for a new initialization or activation if the conditions below hold. Normalization alone is no nonlinearity, however it is written.
+#   normalization layers; they may stand in for a new initialization or activation if the conditions below hold. Normalization alone is no nonlinearity, however it is written; nor is what bends only a few of the units.
 # - The network returns what its last `nn.Linear` computes, in training and in evaluation mode: logits. The lamps `logits` and `gradient` are about these two points too, at any size; `signal` and `learns` want the right layers, most of them with a nonlinearity.
 # - At the start, for `depth = 24` and `width = 128` and random inputs $(64, 20)$ in training mode: (a) the *spread* of the pre-activations, their standard deviation over the examples (root mean square over the units), is in the last hidden
 #   layer between 0.001 and 50 times that of the first; (b) the norm of the weight gradient of the second hidden layer is between 0.02 and 500 times that of the last hidden layer.
@@ -896,7 +897,7 @@ assert out_.std(dim=0).mean() > 1e-3, "the outputs are the same for all inputs: 
 # Turn the tables: a colleague hands you `softmax(z, axis=-1, T=1.0)`, and you decide whether it may be merged. Write `check_softmax(softmax)`.
 #
 # - It raises `AssertionError` (any exception counts) for a wrong implementation and returns without one for a right implementation. NumPy and torch are allowed.
-# - Right ones follow the contract of exercise activations.softmax-temperature for float64 input, to about $10^{-12}$; two right ones may differ in the last digits, so compare with a tolerance.
+# - Right ones follow the contract of exercise activations.softmax-temperature for float64 input, to about $10^{-12}$; two right ones may differ in the last digits and their sums miss 1 by as much, so compare with a tolerance.
 # - Wrong ones among those you will meet: no maximum subtracted, one maximum for the whole array, temperature upside down or ignored, axis ignored, sums that are not 1. Each is right in all else.
 # - Your check runs on about a dozen implementations, one after the other, and has 10 seconds for all of them together, 5 for a single one.
 #   Fifty calls of `softmax` in each run are fine, thousands are too many.
