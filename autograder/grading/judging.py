@@ -150,7 +150,7 @@ def _judged(blueprint: Blueprint, slot: Slot, submission: Submission, bench: Ben
     if source is None:
         return _not_run(slot, MISSING, "not attempted")
     if len(source) > MAX_CELL:
-        return _not_run(slot, f"The cell has {len(source)} characters; at most {MAX_CELL} are run.")
+        return _not_run(slot, f"The cell has more than {MAX_CELL} characters, which are not run.")
     try:
         return _again_if_the_zygote_died(blueprint, slot, source, bench)
     except (RecursionError, MemoryError):

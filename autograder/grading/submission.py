@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ MAX_BYTES = 20 << 20
 #: A solution cell with more text than this is not run. Python's parser takes memory that grows with the square of some texts.
 MAX_CELL = 20_000
 _MAX_DIGITS = 18
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){100,}")
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def take(cells: list[Any], wanted: Collection[str], id_of: Callable[[Any], str |
         return Submission(problem=_stranger(cells))
     sources, notes = {}, {}
     for id, texts in found.items():
-        sources[id] = next((t for t in reversed(texts) if t.strip()), "")
+        sources[id] = _bounded(next((t for t in reversed(texts) if t.strip()), ""))
         if len(texts) > 1:
             notes[id] = (f"This cell stands {len(texts)} times in the notebook; the last one that is not empty was graded.",)
     return Submission(sources, notes)
@@ -155,6 +157,11 @@ def text_of(cell: dict[str, Any]) -> str:
         source = "".join(line for line in source if isinstance(line, str))
     # A lone surrogate is legal in JSON and cannot be written as UTF-8.
     return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
+
+
+def _bounded(text: str) -> str:
+    """Not much more than is run, without hundreds of blank lines in a row: what highlights code for a page takes the square of both."""
+    return _BLANK_LINES.sub(lambda found: f"{found[0].replace(chr(10), ' ')[1:]}\n", text[: MAX_CELL + 1])
 
 
 def _printable(text: str) -> str:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autograder.grading.submission import MAX_BYTES, read_submission
+from autograder.grading.submission import MAX_BYTES, MAX_CELL, read_submission
 
 WANTED = {"mini-double-solution", "mini-root-solution"}
 
@@ -67,6 +67,15 @@ def test_numbers_and_constants_of_a_hostile_file_do_no_harm(tmp_path):
 @pytest.mark.parametrize("source", [None, 3, {"a": 1}, [1, None, {}]])
 def test_a_source_that_is_no_text_is_empty(tmp_path, source):
     assert read_submission(written(tmp_path, [cell("mini-double-solution", source)]), WANTED).sources["mini-double-solution"] == ""
+
+
+def test_a_source_without_end_is_cut_off_and_blank_lines_are_few(tmp_path):
+    many = "x = 1" + "\n \t" * 6_000 + "\ny = 2\n\n\nz = 3"
+    cells = [cell("mini-double-solution", many), cell("mini-root-solution", "x = 1\n" * 1_000_000)]
+    sources = read_submission(written(tmp_path, cells), WANTED).sources
+    assert sources["mini-double-solution"].split() == ["x", "=", "1", "y", "=", "2", "z", "=", "3"]
+    assert sources["mini-double-solution"].count("\n") == 4
+    assert MAX_CELL < len(sources["mini-root-solution"]) < 2 * MAX_CELL
 
 
 def test_a_lone_surrogate_can_be_written_afterwards(tmp_path):
