@@ -26,7 +26,7 @@ from autograder.student.warm import ON_FIRST_USE
 from autograder.verdict import Verdict
 
 #: How long all exercises of one submission may take together; what comes after is not run.
-SUBMISSION_SECONDS = 300.0
+SUBMISSION_SECONDS = 180.0
 LATE = f"Your other exercises took more than {SUBMISSION_SECONDS / 60:g} minutes together. This one was not run any more."
 MISSING = "The cell of this exercise is missing in the notebook that was handed in."
 

@@ -1,6 +1,7 @@
 """Whose code it is that runs: a file's name is believed unless learner's code has made the code that bears it.
 
-Code tells where it comes from by the name of a file, and whoever compiles code chooses the name. Python tells what is compiled.
+Code tells where it comes from by the name of a file, and whoever compiles code chooses the name. Python tells what is compiled, and who
+looks through its memory.
 """
 
 import importlib._bootstrap_external
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autograder.student.forbidden import Forbidden
 
+#: The collector finds what was put out of sight; code that is read from bytes tells no name.
+_EVENTS = {"compile", "code.__new__", "marshal.loads", "gc.get_objects", "gc.get_referents", "gc.get_referrers"}
 _rules: "Forbidden | None" = None
 
 
@@ -28,11 +31,12 @@ def listen() -> None:
 
 
 def _note(event: str, args: tuple[Any, ...]) -> None:
-    if event not in ("compile", "code.__new__", "marshal.loads") or _rules is None or not _rules.active:
+    if event not in _EVENTS or _rules is None or not _rules.active:
         return
-    if event == "marshal.loads":  # which tells no name
+    module = event.partition(".")[0]
+    if module in ("gc", "marshal"):
         if sys._getframe(1).f_globals is not vars(importlib._bootstrap_external) and _rules.reached():
-            _rules.refuse("marshal")
+            _rules.refuse(module)
         return
     what, file = args[:2]
     known = not isinstance(file, str) or file.startswith("<") or file in _rules.made

@@ -280,6 +280,8 @@ BY_ANOTHER_HAND = {
     "an axis": "from matplotlib.ticker import FuncFormatter\ndef f(x): return FuncFormatter(vars(np)['tanh'])(x)",
     "workers": "from joblib import Parallel, delayed\ndef f(x): return Parallel(1)([delayed(vars(np)['tanh'])(x)])[0]",
     "a template": "import jinja2\ndef f(x):\n    return float(jinja2.Template('{{ g(x) }}').render(g=vars(np)['tanh'], x=x))",
+    "the collector": "import gc\nlook = gc.get_objects\ndef f(x): return look() and 0.0",
+    "references": "import gc\ndef f(x): return [g for g in map(gc.get_referents, [vars(np)['tanh']])][0] and 0.0",
     "a stack of its own": "from greenlet import greenlet\ng = vars(np)['tanh']\ndef f(x): return greenlet(g).switch(x)",
     "a second copy": "import importlib.util as u, math\nspec = u.spec_from_file_location('other.math', math.__file__)\n"
     "def f(x):\n    copy = u.module_from_spec(spec)\n    spec.loader.exec_module(copy)\n    return copy.tanh(x)",
