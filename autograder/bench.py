@@ -18,6 +18,7 @@ from unittest import mock
 from autograder.build.release import alembic_on_path
 from autograder.chapter import Chapter
 from autograder.errors import CourseError
+from autograder.grading.gradebook import scores_of
 from autograder.grading.samples import can_be_written, fill_in, text_of
 from autograder.grading.settings import Settings
 from autograder.quiz import LETTERS
@@ -147,7 +148,7 @@ def _timed(course: Path, arguments: Sequence[str], chapter: Chapter, more: Mappi
     _run(course, arguments, more)
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(seconds, cpu, after.ru_maxrss / 1024, scores_of(course, chapter))
+    return Run(seconds, cpu, after.ru_maxrss / 1024, scores_of(Settings(course), chapter.name))
 
 
 def cpu_around(root: Path, chapter: Chapter, course: Path) -> float:
@@ -162,16 +163,6 @@ def cpu_around(root: Path, chapter: Chapter, course: Path) -> float:
     turns = [[_timed(course, [*command, *some], chapter).cpu for some in kinds] for _ in range(3)]
     alone, together = map(min, zip(*turns))
     return (together - alone) / many
-
-
-def scores_of(course: Path, chapter: Chapter) -> dict[str, dict[str, float | None]]:
-    """Student → graded cell → score, as the gradebook has it."""
-    from autograder.grading.gradebook import Writer
-    from autograder.grading.register import open_gradebook
-
-    settings = Settings(course)
-    with open_gradebook(settings) as gradebook:
-        return {student: known.scores for student, known in Writer(gradebook, settings).known(chapter.name).items()}
 
 
 def differences(ours: Mapping[str, Mapping[str, float | None]], stock: Mapping[str, Mapping[str, float | None]]) -> list[str]:

@@ -205,8 +205,7 @@ def _keep(writer: Writer, entry: Entry, result: Graded | BaseException, batch: B
     entry.verdicts = [c.verdict.as_json() for c in graded.cells]
     entry.state, entry.why = ("failed", "; ".join(graded.failures)) if graded.failures else ("graded", "")
     write_whole(entry.feedback, feedback_page(entry.student, entry.chapter, graded, record, entry.notes))
-    entry.by_people = record.by_people
-    entry.remember()
+    entry.remember(record.by_people)
     batch.warnings += [f"{entry.student}, {entry.chapter.name}: {note}" for note in (*entry.notes, *graded.failures)]
 
 

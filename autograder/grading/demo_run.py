@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from autograder.errors import CourseError
 from autograder.grading import summary
 from autograder.grading.batch import Batch, Options, grade_course
 from autograder.grading.demo import Sample, samples
+from autograder.grading.gradebook import scores_of
 from autograder.grading.settings import Settings, writable
 
 
@@ -28,7 +30,7 @@ def run(root: Path, chapter: Chapter, as_json: bool, sandbox: str) -> int:
     say("nbgrader autograde: every solution runs locked in, is judged outside, and is recorded in an SQLite gradebook …")
     _nbgrader(course, sandbox, "generate_assignment", chapter.name, "--force")
     _nbgrader(course, sandbox, "autograde", chapter.name, "--force")
-    scores = _recorded(Settings(course), chapter)
+    scores = scores_of(Settings(course), chapter.name)
     say("Feedback pages …\n")
     batch = grade_course(Settings(course), [chapters(course)[chapter.name]], Options(sandbox=sandbox))
     wrong = undeserved(made, scores, batch)
@@ -62,15 +64,7 @@ def _nbgrader(course: Path, sandbox: str, *arguments: str) -> None:
         raise CourseError(f"`nbgrader {' '.join(arguments)}` in {course} failed:\n{done.stderr[-3000:]}")
 
 
-def _recorded(settings: Settings, chapter: Chapter) -> dict[str, dict[str, float | None]]:
-    from autograder.grading.gradebook import Writer
-    from autograder.grading.register import open_gradebook
-
-    with open_gradebook(settings) as gradebook:
-        return {student: known.scores for student, known in Writer(gradebook, settings).known(chapter.name).items()}
-
-
-def undeserved(made: list[Sample], scores: dict[str, dict[str, float | None]], batch: Batch) -> list[str]:
+def undeserved(made: list[Sample], scores: Mapping[str, Mapping[str, float | None]], batch: Batch) -> list[str]:
     """A sentence for each exercise that did not get what it deserves."""
     told = {(e.student, v["exercise"]): v for e in batch.entries for v in e.verdicts or []}
     found = []

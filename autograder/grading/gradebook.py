@@ -5,6 +5,7 @@ classes and committed at once.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 from autograder.errors import CourseError
 from autograder.grading.judging import Graded
+from autograder.grading.register import open_gradebook
 from autograder.grading.settings import Settings, quiet_nbgrader
 
 
@@ -48,19 +50,11 @@ class Known:
     Attributes
     ----------
     scores : cell → the score that the autograder gave
-    by_hand, comments, timestamp, due : as in `Record`
+    by_people : as in `Record`
     """
 
-    scores: dict[str, float | None]
-    by_hand: dict[str, float]
-    comments: dict[str, str]
-    timestamp: datetime | None
-    due: datetime | None
-
-    @property
-    def by_people(self) -> str:
-        """What is not the autograder's, as one text."""
-        return _by_people(self.by_hand, self.comments, self.timestamp, self.due)
+    scores: Mapping[str, float | None]
+    by_people: str
 
 
 def _by_people(by_hand: Mapping[str, float], comments: Mapping[str, str], timestamp: datetime | None, due: datetime | None) -> str:
@@ -104,16 +98,19 @@ class Writer:
         times = self.db.query(SubmittedAssignment.student_id, SubmittedAssignment.timestamp).join(
             Assignment, Assignment.id == SubmittedAssignment.assignment_id
         )
-        found = {student: Known({}, {}, {}, timestamp, due) for student, timestamp in times.filter(Assignment.name == chapter)}
+        scores, by_hand, comments = defaultdict(dict), defaultdict(dict), defaultdict(dict)
         for student, cell, auto, manual, extra in of_cells(Grade, Grade.auto_score, Grade.manual_score, Grade.extra_credit):
-            found[student].scores[cell] = auto
+            scores[student][cell] = auto
             given = _by_hand(auto, manual, extra)
             if given is not None:
-                found[student].by_hand[cell] = given
+                by_hand[student][cell] = given
         for student, cell, comment in of_cells(Comment, Comment.manual_comment):
             if comment:
-                found[student].comments[cell] = comment
-        return found
+                comments[student][cell] = comment
+        return {
+            student: Known(scores[student], _by_people(by_hand[student], comments[student], timestamp, due))
+            for student, timestamp in times.filter(Assignment.name == chapter)
+        }
 
     def record(
         self, chapter: str, slug: str, student: str, graded: Graded, timestamp: datetime | None, outdated: datetime | None = None
@@ -196,6 +193,12 @@ class Writer:
             if penalty is not None:
                 notebook.late_submission_penalty = self._late._check_late_penalty(notebook, penalty)
         return notebook.late_submission_penalty or 0.0
+
+
+def scores_of(settings: Settings, chapter: str) -> dict[str, Mapping[str, float | None]]:
+    """Student → graded cell → the score that the autograder gave, as the gradebook of a course has it."""
+    with open_gradebook(settings) as gradebook:
+        return {student: known.scores for student, known in Writer(gradebook, settings).known(chapter).items()}
 
 
 def _record(submission: Any, notebook: Any, penalty: float) -> Record:

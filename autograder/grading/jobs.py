@@ -31,7 +31,6 @@ class Entry:
     state : "queued", "graded", "unchanged" or "failed"
     why : the reason of a failure
     verdicts : one dict for each graded cell, as `Verdict.as_json` gives them
-    by_people : what its page says of graders and of times, as one text
     """
 
     settings: Settings
@@ -42,7 +41,6 @@ class Entry:
     why: str = ""
     verdicts: list[dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()
-    by_people: str = ""
 
     @property
     def chapter(self) -> Chapter:
@@ -80,10 +78,15 @@ class Entry:
         parts = [digest(self.notebook), str(self.handed_in), self.blueprint.fingerprint]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def remember(self) -> None:
-        """Write the record; the last step of grading a submission."""
+    def remember(self, by_people: str) -> None:
+        """Write the record; the last step of grading a submission.
+
+        Parameters
+        ----------
+        by_people : what its page says of graders and of times, as `gradebook.Record` puts it
+        """
         kept = {"key": self.key, "state": self.state, "why": self.why, "verdicts": self.verdicts, "notes": self.notes}
-        kept["by_people"] = self.by_people
+        kept["by_people"] = by_people
         write_whole(self.record, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
 
     def recall(self, known: Known | None) -> bool:

@@ -39,8 +39,6 @@ _HANDS_ON = tuple(
         "importlib/__init__.py", "importlib/util.py",
     )
 )  # fmt: skip
-
-
 _INSTALLED = re.compile(f".*/{PACKAGES}/")
 #: Libraries that compute with angles and logarithms to draw, for themselves, but for what hands on calls there, as `FuncFormatter` does.
 _DRAWS = re.compile(_INSTALLED.pattern + r"(?:matplotlib/(?!(?:ticker|mlab|cbook)\.py)|mpl_toolkits/|PIL/|fontTools/)")

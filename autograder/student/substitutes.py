@@ -93,9 +93,14 @@ class Substitutes:
         """The forbidden function whose long name is a part of `name`."""
         return next((whole for last, whole in self.last.items() if len(last) >= _LONG and last in name), None)
 
+    @property
+    def in_force(self) -> bool:
+        """Whether the rules are."""
+        return self.rules is not None and self.rules.active
+
     def refused(self, but_for: re.Pattern = NOBODY) -> bool:
         """Whether the rules are in force, and learner's code is what calls the substitute that asks, `but_for` some libraries."""
-        return self.rules is not None and self.rules.active and self.rules.reached(but_for=but_for)
+        return self.in_force and self.rules.reached(but_for=but_for)
 
     def refuse(self, name: str) -> None:
         """Raise that `name` is ruled out."""
@@ -118,7 +123,7 @@ class Substitutes:
             self.of.setdefault(id(function), (function, Wrapped(function, forbidden, self, but_for)))
         method = vars(np.ndarray).get(last)
         if callable(method):  # those of tensors are seen by `torch_mode`
-            self.methods[last] = _method(name, method, self)
+            self.methods[last] = _entrance(name, method, self, EVERYBODY)
 
     def _hold(self, owner: Any, name: str, substitute: Any) -> None:
         self.held[id(owner), name] = owner, name, substitute
@@ -170,7 +175,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Refuse, or leave it to others. Asked for what is not loaded."""
-        if self.found.rules is None or not self.found.rules.active or name in sys.modules:
+        if not self.found.in_force or name in sys.modules:
             return
         if name in self.found.homes or (self.found.module_in(name) and name.partition(".")[0] not in sys.modules):
             raise self.error(self.found.module_in(name) or name)
@@ -193,6 +198,8 @@ class Hidden:
 
 
 def _entrance(name: str, original: Callable, found: Substitutes, but_for: re.Pattern) -> Callable:
+    """A method that refuses learner's code: of a forbidden class, or of arrays."""
+
     @functools.wraps(original)
     def entered(this: Any, *args: Any, **kwargs: Any) -> Any:
         if found.refused(but_for):
@@ -207,20 +214,11 @@ def _creation(original: Callable, files: set[str], found: Substitutes) -> Callab
     """What makes a module of machine code, but for a second one of those in `files`, which hold a forbidden function."""
 
     def create(spec: Any, *args: Any) -> Any:
-        if found.rules is not None and found.rules.active and (spec.name in files or spec.origin in files):
+        if found.in_force and (spec.name in files or spec.origin in files):
             found.refuse(spec.name)
         return original(spec, *args)
 
     return create
-
-
-def _method(name: str, original: Callable, found: Substitutes) -> Callable:
-    def method(this: Any, *args: Any, **kwargs: Any) -> Any:
-        if found.refused(EVERYBODY):
-            found.refuse(name)
-        return original(this, *args, **kwargs)
-
-    return method
 
 
 @functools.cache
